@@ -1,0 +1,125 @@
+"""Live progress of a sweep: rate, time left, and the tokens saved so far against the baseline."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from taut.bench import Plan, sweep
+from taut.core import Engine, Trace
+from taut.errors import TautError
+
+QUIET_EVERY_S = 15.0
+"""Where nobody watches (a log file), one line this often."""
+
+
+class Progress:
+    """Counts what is done; draws a bar on a terminal, writes a line now and then elsewhere. Goes to stderr."""
+
+    def __init__(self, plan: Plan, baseline: str) -> None:
+        self.done = 0
+        self._plan = plan
+        self._baseline = baseline
+        self._tokens: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
+        self._saved: dict[str, int] = defaultdict(int)
+        self._counts = {"right": 0, "judged": 0, "failed": 0}
+        self._console = Console(stderr=True)
+        self._live = self._console.is_terminal
+        self._bar = Bar(
+            BarColumn(20),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self._console,
+            disable=not self._live,
+        )
+        self._task = self._bar.add_task("bench", total=plan.size, note="")
+        self._began = self._told = time.monotonic()
+        self._output_tokens = 0
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, trace: Trace) -> None:
+        """Take a trace into account."""
+        self.done += 1
+        tokens = trace.completion_tokens
+        self._output_tokens += tokens
+        if trace.error is not None:
+            self._counts["failed"] += 1
+        elif trace.score is not None and trace.score.value is not None:
+            self._counts["judged"] += 1
+            self._counts["right"] += trace.score.value
+        if trace.error is None:
+            self._compare(trace, tokens)
+        self._bar.update(self._task, completed=self.done, note=self.note())
+        now = time.monotonic()
+        if not self._live and (now - self._told > QUIET_EVERY_S or self.done == self._plan.size):
+            self._told = now
+            elapsed = now - self._began
+            left = elapsed / self.done * (self._plan.size - self.done)
+            sys.stderr.write(
+                f"{self.done}/{self._plan.size}  {elapsed:.0f} s, about {left:.0f} s left  {self.note()}\n"
+            )
+
+    def _compare(self, trace: Trace, tokens: int) -> None:
+        """Keep the sum of savings over questions that both presets have answered."""
+        answered = self._tokens[trace.task.id, trace.seed]
+        answered[trace.preset] = tokens
+        if trace.preset == self._baseline:
+            for name, spent in answered.items():
+                self._saved[name] += tokens - spent
+        elif self._baseline in answered:
+            self._saved[trace.preset] += answered[self._baseline] - tokens
+
+    def note(self) -> str:
+        """Speed, accuracy so far, and what the best preset has saved."""
+        speed = self._output_tokens / max(time.monotonic() - self._began, 1e-9)
+        parts = [f"{speed:,.0f} tok/s"]
+        if self._counts["judged"]:
+            parts.append(f"{self._counts['right']}/{self._counts['judged']} right")
+        if self._counts["failed"]:
+            parts.append(f"{self._counts['failed']} failed")
+        savings = {name: saved for name, saved in self._saved.items() if name != self._baseline}
+        if savings:
+            best = max(savings, key=lambda name: savings[name])
+            parts.append(f"saved {savings[best]:,} tokens ({best})")
+        return "  ".join(parts)
+
+
+async def interruptible(
+    plan: Plan, engines: Mapping[str, Engine], traces: Path, progress: Progress
+) -> BaseException | None:
+    """Sweep until done, a failure, or the first Ctrl-C. Returns what stopped it, `None` if it went to the end."""
+    work = asyncio.ensure_future(sweep(plan, engines, traces, progress))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, work.cancel)
+    try:
+        await work
+    except asyncio.CancelledError as error:
+        sys.stderr.write("taut: stopped; writing the report of what is done (--resume goes on from here)\n")
+        return error
+    except TautError as error:
+        return error
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+    return None

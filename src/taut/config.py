@@ -1,0 +1,243 @@
+"""Presets, engines and ``taut.toml``: from text to objects. An unknown key is an error naming the nearest known one.
+
+A preset is a method or a stack of them, outermost first. On the command line::
+
+    concise                                       a method with its defaults
+    concise:word_limit=50                         with parameters
+    concise:word_limit=50+budget_forcing:max_thinking_tokens=256      wrapped around another
+
+and in ``taut.toml``::
+
+    [presets.short]
+    method = "concise"
+    word_limit = 50
+    inner = { method = "budget_forcing", max_thinking_tokens = 256 }
+
+    [engines.big]
+    kind = "openai"
+    url = "http://127.0.0.1:8000"
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import tomllib
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from taut import plugins
+from taut.core import Engine, Method
+from taut.errors import UsageError, nearest
+from taut.run import Preset
+
+LOOP = "thinking"
+"""The method that runs stop rules; every rule is a preset too, run by it."""
+SECTIONS = ("engines", "presets")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What ``taut.toml`` says."""
+
+    path: Path | None = None
+    engines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def preset(self, text: str) -> Preset:
+        """The preset that ``text`` names: one of the file's, or a method with parameters. Raises `UsageError`."""
+        if text in self.presets:
+            where = f"[presets.{text}] in {self.path}"
+            return Preset(text, self._method_from_table(dict(self.presets[text]), where, seen=(text,)))
+        return Preset(text, self._method_from_text(text))
+
+    def _method_from_text(self, text: str) -> Method:
+        method: Method | None = None
+        for part in reversed(text.split("+")):
+            name, _, rest = part.strip().partition(":")
+            parameters: dict[str, Any] = dict(_assignment(item, text) for item in rest.split(",") if item.strip())
+            where = f"preset {text!r}"
+            if name in self.presets and not parameters and method is None:
+                method = self.preset(name).method
+            else:
+                method = self._build(name, parameters, method, where)
+        if method is None:
+            raise UsageError("a preset needs a name, such as 'direct'")
+        return method
+
+    def _method_from_table(self, table: dict[str, Any], where: str, seen: tuple[str, ...]) -> Method:
+        inner = table.pop("inner", None)
+        name = table.pop("method", None)
+        if not isinstance(name, str):
+            raise UsageError(f"{where} needs a key 'method' with the name of a method, such as \"concise\"")
+        wrapped: Method | None = None
+        if isinstance(inner, str) and inner in self.presets:
+            if inner in seen:
+                raise UsageError(f"{where} wraps itself: {' -> '.join((*seen, inner))}")
+            wrapped = self._method_from_table(dict(self.presets[inner]), where, (*seen, inner))
+        elif isinstance(inner, str):
+            wrapped = self._method_from_text(inner)
+        elif isinstance(inner, dict):
+            wrapped = self._method_from_table(dict(inner), f"inner of {where}", seen)
+        elif inner is not None:
+            raise UsageError(f"inner of {where} must be a preset's name or a table with a key 'method'")
+        return self._build(name, table, wrapped, where)
+
+    def _build(self, name: str, parameters: dict[str, Any], inner: Method | None, where: str) -> Method:
+        if name not in plugins.entries("methods") and name not in plugins.entries("stop rules"):
+            known = [*self.presets, *method_names()]
+            raise UsageError(
+                f"{where}: there is no method or preset named {name!r}{nearest(name, known)}; "
+                f"known: {', '.join(sorted(set(known)))}"
+            )
+        return build_method(name, parameters, inner, where)
+
+
+def method_names() -> list[str]:
+    """Every method and stop rule: each is a preset under its own name. The bare loop is not, it needs a rule."""
+    names = {*plugins.entries("methods"), *plugins.entries("stop rules")} - {LOOP}
+    return sorted(names)
+
+
+def build_method(name: str, parameters: Mapping[str, Any], inner: Method | None, where: str) -> Method:
+    """A method from its file's name and its parameters. Raises `UsageError` naming ``where`` they came from."""
+    if name in plugins.entries("stop rules"):
+        loop = _class_of("methods", LOOP)
+        of_loop = {key: value for key, value in parameters.items() if key in _fields(loop) and key != "rule"}
+        of_rule = {key: value for key, value in parameters.items() if key not in of_loop}
+        if inner is not None:
+            raise UsageError(f"{where}: {name!r} makes the calls itself and cannot wrap another method")
+        known = [*_fields(_class_of("stop rules", name)), *_fields(loop)]
+        rule = _construct(_class_of("stop rules", name), of_rule, where, known)
+        return typing.cast(Method, _construct(loop, {**of_loop, "rule": rule}, where, known))
+    cls = _class_of("methods", name)
+    if inner is not None:
+        if "inner" not in _fields(cls):
+            raise UsageError(f"{where}: {name!r} makes the calls itself and cannot wrap another method")
+        parameters = {**parameters, "inner": inner}
+    return typing.cast(Method, _construct(cls, parameters, where, _fields(cls)))
+
+
+def _class_of(group: str, name: str) -> type:
+    module = plugins.find(group, name).load()
+    return typing.cast(type, getattr(module, plugins.class_name(name)))
+
+
+def _fields(cls: type) -> list[str]:
+    return [item.name for item in dataclasses.fields(cls)]
+
+
+def _construct(cls: type, parameters: Mapping[str, Any], where: str, known: list[str]) -> Any:
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for key, value in parameters.items():
+        if key not in _fields(cls):
+            offered = [name for name in known if name not in ("inner", "rule")]
+            raise UsageError(
+                f"{where}: unknown parameter {key!r}{nearest(key, offered)}; "
+                + (f"known: {', '.join(offered)}" if offered else "it takes none")
+            )
+        values[key] = value if key in ("inner", "rule") else convert(value, hints[key], f"{where}: {key}")
+    return cls(**values)
+
+
+def convert(value: Any, kind: Any, where: str) -> Any:
+    """``value`` as ``kind``; text from the command line is read leniently ("50" is a number). Raises `UsageError`."""
+    if value == "none":
+        value = None
+    try:
+        return msgspec.convert(value, kind, strict=not isinstance(value, str))
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{where} = {value!r} is not right: {error}") from None
+
+
+def _assignment(item: str, text: str) -> tuple[str, str]:
+    key, sign, value = item.partition("=")
+    if not sign or not key.strip():
+        raise UsageError(f"preset {text!r}: {item!r} should read parameter=value")
+    return key.strip(), value.strip()
+
+
+def load_config(path: Path | None) -> Config:
+    """Read a ``taut.toml``; without a path, the one in the working directory if there is one. Raises `UsageError`."""
+    if path is None:
+        path = Path("taut.toml")
+        if not path.exists():
+            return Config()
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from None
+    _check_sections(table, path)
+    config = Config(path, table.get("engines", {}), table.get("presets", {}))
+    for name in config.presets:
+        config.preset(name)
+    return config
+
+
+def _check_sections(table: Mapping[str, Any], path: Path) -> None:
+    for key, content in table.items():
+        if key not in SECTIONS:
+            raise UsageError(f"{path}: unknown section [{key}]{nearest(key, SECTIONS)}; known: {', '.join(SECTIONS)}")
+        if not isinstance(content, dict):
+            raise UsageError(f"{path}: {key} must be a section of tables, written [{key}.NAME]")
+        for name, value in content.items():
+            if not isinstance(value, dict):
+                raise UsageError(f"{path}: {key}.{name} must be a table, written [{key}.{name}]")
+
+
+async def open_engine(text: str, config: Config = Config()) -> Engine:
+    """Open the engine that ``text`` names.
+
+    ``text`` is a name from ``[engines.*]``, a kind (``embedded``, ``fake``), ``kind:target``
+    (``embedded:model.gguf``, ``transformers:FOLDER``), or the address of an OpenAI-compatible server.
+    Raises `UsageError` or `EngineError`.
+    """
+    if text in config.engines:
+        options = dict(config.engines[text])
+        where = f"[engines.{text}] in {config.path}"
+        kind = options.pop("kind", None)
+        options.pop("prices", None)  # for the report, not for the engine
+        if not isinstance(kind, str):
+            raise UsageError(f"{where} needs a key 'kind'; known: {', '.join(plugins.entries('engines'))}")
+        return await _open(kind, options, where)
+    if text.startswith(("http://", "https://")):
+        return await _open("openai", {"url": text}, f"engine {text!r}")
+    kind, sign, target = text.partition(":")
+    known = [*config.engines, *plugins.entries("engines")]
+    if kind not in plugins.entries("engines"):
+        raise UsageError(
+            f"there is no engine named {kind!r}{nearest(kind, known)}; known: {', '.join(known)}, "
+            "or the address of a server (http://…)"
+        )
+    opener = _opener(kind)
+    first = next(iter(inspect.signature(opener).parameters), None)
+    options = {first: target} if sign and first else {}
+    return await _open(kind, options, f"engine {text!r}")
+
+
+def _opener(kind: str) -> Callable[..., Any]:
+    return typing.cast(Callable[..., Any], plugins.find("engines", kind).load().open_engine)
+
+
+async def _open(kind: str, options: Mapping[str, Any], where: str) -> Engine:
+    """Call ``open_engine`` of an engine's file with options checked against its signature."""
+    opener = _opener(kind)
+    parameters = inspect.signature(opener).parameters
+    hints = typing.get_type_hints(opener)
+    values = {}
+    for key, value in options.items():
+        if key not in parameters:
+            raise UsageError(f"{where}: unknown key {key!r}{nearest(key, parameters)}; known: {', '.join(parameters)}")
+        values[key] = convert(value, hints[key], f"{where}: {key}")
+    missing = [n for n, p in parameters.items() if p.default is inspect.Parameter.empty and n not in values]
+    if missing:
+        raise UsageError(f"{where}: {', '.join(missing)} is missing")
+    return typing.cast(Engine, await opener(**values))

@@ -1,0 +1,153 @@
+"""Finding out what a server is: its kind, its models, its chat template. A few GETs, nothing generated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from taut.core import Message
+from taut.dialects import Dialect, detect, starts_in
+from taut.engines._http import Http
+from taut.engines._render import (
+    Render,
+    Room,
+    by_apply_template,
+    by_file,
+    by_tokenize,
+    cached,
+    read_template,
+    room_by_tokenize,
+)
+from taut.engines._servers import SERVERS, Server, by_host, by_owner
+from taut.errors import EngineError, UsageError, nearest
+
+SAMPLE: tuple[Message, ...] = ({"role": "user", "content": "Hi"},)
+"""Rendered once, to see in what state the template leaves the model."""
+MAX_LISTED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was found."""
+
+    server: Server
+    model: str
+    alias: str = ""
+    """A further name, such as the folder a served name stands for."""
+    template: str | None = None
+    """Source of the chat template, or what it made of `SAMPLE`."""
+    render: Render | None = None
+    room: Room | None = None
+
+
+async def look(http: Http, server: Server | None, model: str | None, chat_template: str | None) -> Seen:
+    """Ask the server. Raises `UsageError` for a model that is not there, `EngineError` if this is no such server."""
+    models = await _models(http, model)
+    entry = _pick(models, model, http.server_url)
+    server = server or await _kind(http, entry)
+    name = str(entry["id"])
+    source = await _template(http, server, chat_template)
+    render = await _working(_renderer(http, server, name, chat_template))
+    room = room_by_tokenize(http, name) if server.raw_limit == "room" else None
+    return Seen(server, name, str(entry.get("root") or ""), source, render, room)
+
+
+async def speak(seen: Seen, given: Dialect | None) -> Dialect:
+    """The model's dialect: as given, or detected; whether the template opens the thought is read off a prompt."""
+    sample = await seen.render(SAMPLE, {}) if seen.render is not None else None
+    names = seen.model if seen.alias in ("", seen.model) else f"{seen.model} {seen.alias}"
+    dialect = given or detect(names, seen.template or sample)
+    if sample is None or not dialect.thinks:
+        return dialect
+    # Distilled and re-uploaded models keep the name of a family and change this in the template.
+    return replace(dialect, template_opens=starts_in(dialect, sample) == "thinking")
+
+
+def offered(server: Server, dialect: Dialect, render: Render | None, route: str) -> frozenset[str]:
+    """The features that follow from the kind of server, the dialect and the routes."""
+    by_chat = bool(server.continues) and (dialect.chat_prefill or not dialect.thinks)
+    features = set(server.offers)
+    if (render is not None and route != "chat") or by_chat:
+        features.add("prefill")
+    has_switch = dialect.off.kind not in ("none", "prefill") or bool(server.think_off)
+    if dialect.thinks and (has_switch or "prefill" in features):
+        features.add("thinking_switch")
+    return frozenset(features)
+
+
+async def _models(http: Http, model: str | None) -> list[dict[str, Any]]:
+    try:
+        answer = await http.json(f"{http.api_url}/models")
+    except EngineError as error:
+        # Some gateways have no list; then the name is taken on trust.
+        if model is None or error.status not in (404, 405, 501):
+            raise
+        return [{"id": model}]
+    entries = answer.get("data") if isinstance(answer, dict) else answer
+    if not isinstance(entries, list):
+        raise EngineError(f"{http.api_url}/models did not answer with a list of models: is this the right URL?")
+    return [entry for entry in entries if isinstance(entry, dict) and entry.get("id")]
+
+
+def _pick(models: list[dict[str, Any]], wanted: str | None, where: str) -> dict[str, Any]:
+    names = [str(entry["id"]) for entry in models]
+    if wanted is not None:
+        for entry in models:
+            if wanted == entry["id"] or wanted in (entry.get("aliases") or ()):
+                return {**entry, "id": wanted}
+        raise UsageError(f"{where} has no model {wanted!r}{nearest(wanted, names)}; it has: {_listed(names)}")
+    if len(models) == 1:
+        return models[0]
+    if not models:
+        raise UsageError(f'{where} lists no model; load one, or name one with model = "…"')
+    raise UsageError(f'{where} has several models, name one with model = "…": {_listed(names)}')
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return ", ".join(names[:MAX_LISTED]) + more
+
+
+async def _kind(http: Http, entry: Mapping[str, Any]) -> Server:
+    known = by_host(http.host) or by_owner(str(entry.get("owned_by", "")))
+    if known is not None:
+        return known
+    for server in SERVERS.values():
+        path, key = server.probe
+        if path:
+            answer = await http.find(http.server_url + path)
+            if isinstance(answer, dict) and key in answer:
+                return server
+    return SERVERS["hosted"]
+
+
+async def _template(http: Http, server: Server, chat_template: str | None) -> str | None:
+    if chat_template is not None:
+        return read_template(Path(chat_template))[0]
+    if server.renders != "apply-template":
+        return None
+    properties = await http.find(f"{http.server_url}/props")
+    source = properties.get("chat_template") if isinstance(properties, dict) else None
+    return source if isinstance(source, str) else None
+
+
+def _renderer(http: Http, server: Server, model: str, chat_template: str | None) -> Render | None:
+    if chat_template is not None:
+        return by_file(Path(chat_template))
+    if server.renders == "apply-template":
+        return by_apply_template(http)
+    return by_tokenize(http, model) if server.renders == "tokenize" else None
+
+
+async def _working(render: Render | None) -> Render | None:
+    """``render`` with a cache, if it works: the paths it uses may be closed by a proxy."""
+    if render is None:
+        return None
+    render = cached(render)
+    try:
+        await render(SAMPLE, {})
+    except EngineError:
+        return None
+    return render

@@ -1,0 +1,232 @@
+"""From decoded chunks to pieces, counts and the end of one reply. Knows nothing of sockets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taut.core import Count, End, Finish, Kind, Piece, Streamed, TokenLogprob, Usage, weakest
+from taut.dialects import Dialect, Splitter
+from taut.engines._http import reason_in
+from taut.engines._retry import RetryLater
+from taut.engines._wire import Choice, Chunk, WireUsage, content_text, token_logprobs
+from taut.errors import EngineError
+
+FINISHES: dict[str, Finish] = {"length": "length", "max_tokens": "length", "abort": "cancelled"}
+"""Finish reasons that do not mean ``stop``."""
+FAILURES = frozenset({"error", "content_filter"})
+
+Part = tuple[Kind, str]
+
+
+class ReplyReader:
+    """Reads one reply: `read` every chunk, then `end`.
+
+    New tokens are the growth of the server's running total where chunks carry one, else one for each chunk with
+    text. Tokens behind a tag belong to the kind before it; they travel with a piece whose text is empty where no
+    text of that kind follows, so that the tokens of all pieces add up to the completion.
+    """
+
+    def __init__(self, dialect: Dialect, start: Kind | None, *, echo: str = "", prompt_guess: int = 0) -> None:
+        self.finish_reason: str | None = None
+        self.reasons_apart = False
+        """The server sends thinking in a field of its own."""
+        self.has_text = False
+        self._dialect = dialect
+        self._splitter = Splitter(dialect, start)
+        self._has_tags = bool(dialect.open_tags or dialect.close_tags) or start == "thinking"
+        self._echo = echo
+        self._held = ""
+        self._prompt_guess = prompt_guess
+        self._model = ""
+        self._usage: WireUsage | None = None
+        self._prompt_tokens: int | None = None
+        self._cached_tokens: int | None = None
+        self._is_exact: bool | None = None
+        self._total = 0
+        self._tokens: dict[Kind, int] = {"thinking": 0, "answer": 0}
+        self._chars: dict[Kind, int] = {"thinking": 0, "answer": 0}
+        self._waiting_kind: Kind = "answer"
+        self._waiting_tokens = 0
+        self._waiting_logprobs: tuple[TokenLogprob, ...] = ()
+
+    def read(self, chunk: Chunk, out: list[Streamed]) -> None:
+        """Append what the chunk says to ``out``. Raises `EngineError` if it says that the server failed."""
+        if chunk.error:
+            raise _failure(chunk.error)
+        if chunk.model:
+            self._model = chunk.model
+        choice = _first(chunk)
+        reasoning = text = ""
+        logprobs: tuple[TokenLogprob, ...] = ()
+        if choice is not None:
+            reasoning, text = _texts(choice)
+            self.finish_reason = choice.finish_reason or self.finish_reason
+            if choice.logprobs is not None:
+                logprobs = token_logprobs(choice.logprobs)
+        new_tokens = self._count(chunk, bool(text or reasoning), choice)
+        if new_tokens or text or reasoning or logprobs:
+            self._take(self._parts(reasoning, text), new_tokens, logprobs, out)
+
+    def end(self, out: list[Streamed]) -> None:
+        """The stream is over: append what was held back, and the `End`. Raises `EngineError` on a failed reply."""
+        parts = self._split(self._held) if self._held else []
+        self._take([*parts, *self._splitter.finish()], 0, (), out)
+        self._flush(out)
+        if self.finish_reason in FAILURES:
+            raise EngineError(f"the server ended the reply with {self.finish_reason!r}", kind="refused")
+        out.append(End(FINISHES.get(self.finish_reason or "", "stop"), self._final_usage(), self._model))
+
+    def _count(self, chunk: Chunk, has_text: bool, choice: Choice | None) -> int:
+        total = self._running_total(chunk)
+        if has_text and self._is_exact is None:
+            # A count that comes only with the end tells nothing about single chunks.
+            self._is_exact = total is not None and choice is not None and choice.message is None
+        if not self._is_exact or total is None:
+            self._total += has_text
+            return int(has_text)
+        new_tokens = max(0, total - self._total)
+        self._total += new_tokens
+        return new_tokens
+
+    def _running_total(self, chunk: Chunk) -> int | None:
+        usage, timings = chunk.usage, chunk.timings
+        if usage is not None:
+            self._usage = usage
+            self._prompt_tokens = usage.prompt_tokens
+            details = usage.prompt_tokens_details
+            cached = details.cached_tokens if details else usage.prompt_cache_hit_tokens
+            self._cached_tokens = cached if cached is not None else self._cached_tokens
+        if timings is not None:
+            self._prompt_tokens = timings.prompt_n + timings.cache_n
+            self._cached_tokens = timings.cache_n
+            return timings.predicted_n
+        return usage.completion_tokens if usage is not None else None
+
+    def _parts(self, reasoning: str, text: str) -> list[Part]:
+        parts: list[Part] = []
+        if reasoning:
+            if not self.reasons_apart:
+                # The server has taken the tags out: what is in the content field is the answer.
+                self.reasons_apart = True
+                self._splitter = Splitter(self._dialect, "answer")
+            parts.append(("thinking", reasoning))
+        if text:
+            parts += self._split(self._without_echo(text) if self._echo else text)
+        return parts
+
+    def _split(self, text: str) -> list[Part]:
+        if not self._has_tags:
+            return [("answer", text)] if text else []
+        return self._splitter.feed(text)
+
+    def _without_echo(self, text: str) -> str:
+        self._held += text
+        if len(self._held) < len(self._echo) and self._echo.startswith(self._held):
+            return ""
+        text = self._held.removeprefix(self._echo)
+        self._echo = self._held = ""
+        return text
+
+    def _take(self, parts: list[Part], tokens: int, logprobs: tuple[TokenLogprob, ...], out: list[Streamed]) -> None:
+        if not parts:
+            if not (self._waiting_tokens or self._waiting_logprobs or self.reasons_apart):
+                self._waiting_kind = self._kind_now()
+            self._waiting_tokens += tokens
+            self._waiting_logprobs += logprobs
+            return
+        if parts[0][0] != self._waiting_kind:
+            self._flush(out)
+        if self._waiting_tokens or self._waiting_logprobs:
+            tokens, logprobs = tokens + self._waiting_tokens, self._waiting_logprobs + logprobs
+            self._waiting_tokens, self._waiting_logprobs = 0, ()
+        for kind, text in parts:
+            self._emit(Piece(kind, text, tokens, logprobs), out)
+            tokens, logprobs = 0, ()
+        self._waiting_kind = parts[-1][0] if self.reasons_apart else self._kind_now()
+
+    def _kind_now(self) -> Kind:
+        return self._splitter.kind if self._has_tags else "answer"
+
+    def _flush(self, out: list[Streamed]) -> None:
+        if self._waiting_tokens or self._waiting_logprobs:
+            self._emit(Piece(self._waiting_kind, "", self._waiting_tokens, self._waiting_logprobs), out)
+            self._waiting_tokens, self._waiting_logprobs = 0, ()
+
+    def _emit(self, piece: Piece, out: list[Streamed]) -> None:
+        if not self.has_text:
+            self.has_text = True
+            if self._prompt_tokens is not None:
+                out.append(self._usage_so_far())
+        self._tokens[piece.kind] += piece.tokens
+        self._chars[piece.kind] += len(piece.text)
+        out.append(piece)
+
+    def _prompt(self) -> Count:
+        if self._prompt_tokens is None:
+            return Count(self._prompt_guess, "estimated")
+        return Count(self._prompt_tokens, "reported")
+
+    def _cached(self) -> Count | None:
+        return None if self._cached_tokens is None else Count(self._cached_tokens, "reported")
+
+    def _usage_so_far(self) -> Usage:
+        nothing = Count(0, "reported")
+        return Usage(self._prompt(), nothing, nothing, self._cached())
+
+    def _final_usage(self) -> Usage:
+        completion = self._completion()
+        return Usage(self._prompt(), completion, self._thinking(completion), self._cached())
+
+    def _completion(self) -> Count:
+        reported = self._usage.completion_tokens if self._usage else None
+        if reported is not None:
+            return Count(reported, "reported")
+        return Count(self._total, "reported" if self._is_exact else "estimated")
+
+    def _thinking(self, completion: Count) -> Count:
+        # Servers say 0 where there was reasoning; only a larger number is believed.
+        reported = self._reported_reasoning()
+        if reported > 0:
+            return Count(min(reported, completion.tokens), "reported")
+        if not self._chars["thinking"] and not self._tokens["thinking"]:
+            return Count(0, completion.source)
+        if self._is_exact:
+            return Count(min(self._tokens["thinking"], completion.tokens), weakest("counted", completion.source))
+        share = self._chars["thinking"] / max(1, self._chars["thinking"] + self._chars["answer"])
+        return Count(round(share * completion.tokens), "estimated")
+
+    def _reported_reasoning(self) -> int:
+        usage = self._usage
+        if usage is None:
+            return 0
+        details = usage.completion_tokens_details
+        return (details.reasoning_tokens if details else None) or usage.reasoning_tokens or 0
+
+
+def _failure(error: Any) -> EngineError:
+    """An error told inside a stream; one that may pass is tried again if nothing has been said yet."""
+    message = f"the server broke the reply off: {reason_in(error)}"
+    code = error.get("code") if isinstance(error, dict) else None
+    status = int(code) if str(code).isdecimal() else None
+    if status is not None and 400 <= status < 500 and status != 429:
+        return EngineError(message, kind="refused", status=status)
+    return RetryLater(message, kind="overloaded" if status else "cut", status=status)
+
+
+def _first(chunk: Chunk) -> Choice | None:
+    for choice in chunk.choices or ():
+        if choice.index == 0:
+            return choice
+    return None
+
+
+def _texts(choice: Choice) -> tuple[str, str]:
+    """Reasoning and text of a choice, whichever form it has."""
+    if choice.text is not None:
+        return "", choice.text
+    delta = choice.delta or choice.message
+    if delta is None:
+        return "", ""
+    content = delta.content
+    text = content if isinstance(content, str) else content_text(content)
+    return content_text(delta.reasoning_content) or content_text(delta.reasoning), text

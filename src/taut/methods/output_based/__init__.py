@@ -1,0 +1,1 @@
+"""Methods that steer the model while it writes."""

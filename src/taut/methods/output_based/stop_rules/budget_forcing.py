@@ -1,0 +1,49 @@
+"""Budget forcing: a cap on thinking, and "Wait" against stopping early (s1, Muennighoff et al. 2025, arXiv:2501.19393).
+
+At ``max_thinking_tokens`` the thinking is closed in the model's own dialect and the answer is taken. When the model
+closes its thinking by itself, the first ``extensions`` times its end is dropped and "Wait" is put in its place.
+Differs from the official code: room for the answer is always kept, and the extension starts on a line of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from taut.errors import UsageError
+from taut.methods.output_based._checkpoints import Checkpoint, Extend, Places, Verdict, Watch
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetForcing:
+    """Cap the thinking at a number of tokens; optionally make it longer."""
+
+    max_thinking_tokens: int | None = 256
+    """Thinking tokens at most; ``None`` sets no cap."""
+    extensions: int = 0
+    """How often "Wait" answers the model's wish to stop (``NUM_IGNORE`` in the official code)."""
+    word: str = "Wait"
+    """What is written in place of the end."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    places: ClassVar[Places] = Places()
+
+    def __post_init__(self) -> None:
+        """Reject values outside their range."""
+        if self.max_thinking_tokens is not None and self.max_thinking_tokens < 0:
+            raise UsageError(f"budget_forcing: max_thinking_tokens is {self.max_thinking_tokens}, it cannot be below 0")
+        if self.extensions < 0:
+            raise UsageError(f"budget_forcing: extensions is {self.extensions}, it cannot be below 0")
+
+    def watch(self) -> Watch:
+        """Count the extensions of one trace."""
+        left = self.extensions
+
+        async def look(checkpoint: Checkpoint) -> Verdict:
+            nonlocal left
+            if checkpoint.at != "end" or left == 0:
+                return None
+            left -= 1
+            return Extend(self.word, why=f"the model wanted to stop ({left} more to be ignored)")
+
+        return look

@@ -1,0 +1,189 @@
+"""The one loop for thinking: stream it, let a stop rule look at checkpoints, close it, take the answer.
+
+A rule says go on, stop or extend. A ceiling that it knows beforehand is sent to the engine as ``max_tokens``, so
+that nothing is generated past it and the count is exact; an answer cut by that ceiling goes on in a second call, which
+the engine's prefix cache makes cheap. Thinking may be cut, an empty answer may not happen: room for it is kept, thinking
+that ends without an answer is closed and continued, and an empty answer is asked for once more with a beginning.
+
+A model without thinking tags is handled as in two-stage zero-shot chain of thought (Kojima et al. 2022,
+arXiv:2205.11916): what it writes after "Let's think step by step." is the thinking, and its dialect's closing words
+ask for the answer.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+
+from taut.core import Finish, Kind, Piece, Reply, Turn
+from taut.errors import UsageError
+from taut.methods.output_based._checkpoints import (
+    At,
+    Checkpoint,
+    Extend,
+    Scanner,
+    Stop,
+    StopRule,
+    Verdict,
+    is_open,
+)
+from taut.session import Session, Stream
+
+ZERO_SHOT_TRIGGER = "Let's think step by step.\n"
+ANSWER_BEGINNING = "The final answer is"
+LIMIT_REACHED = Stop("the limit of thinking tokens is reached")
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """Think under a stop rule, then answer."""
+
+    rule: StopRule
+    answer_room_tokens: int = 256
+    """Tokens kept free for the answer below the ceiling of the whole response."""
+
+    def __post_init__(self) -> None:
+        """Reject a loop that leaves no room to answer."""
+        if self.answer_room_tokens < 1:
+            raise UsageError(f"answer_room_tokens is {self.answer_room_tokens}, it must be at least 1 token")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Prefill, to continue a turn, and what the rule needs."""
+        return frozenset({"prefill"}) | self.rule.needs
+
+    async def __call__(self, session: Session) -> Reply:
+        """Answer the prompt."""
+        return await _Loop(session, self).run()
+
+
+class _Loop:
+    """One question under way: the turn as it grows, and what has been spent on it."""
+
+    def __init__(self, session: Session, method: Thinking) -> None:
+        self.session = session
+        self.rule = method.rule
+        self.watch = method.rule.watch()
+        self.room = method.answer_room_tokens
+        self.ceiling = session.sampling.max_tokens
+        turn = session.prompt.turn
+        self.written: dict[Kind, list[str]] = {"thinking": [turn.thinking], "answer": [turn.answer]}
+        self.tokens: dict[Kind, int] = {"thinking": 0, "answer": 0}
+        self.closed = turn.closed
+        if not session.engine().dialect.thinks and turn.is_empty:
+            self._take(Piece("thinking", ZERO_SHOT_TRIGGER))
+
+    async def run(self) -> Reply:
+        """Think until somebody ends it, then answer."""
+        finish: Finish | None = None
+        while not self.closed:
+            finish = await self._think()
+        if finish is None:
+            finish = await self._answer(self._answer_limit())
+        if not self.turn.answer.strip():
+            finish = await self._insist()
+        return Reply(self.turn.thinking, self.turn.answer, finish)
+
+    @property
+    def turn(self) -> Turn:
+        """The turn so far."""
+        return Turn("".join(self.written["thinking"]), self.closed, "".join(self.written["answer"]))
+
+    async def _think(self) -> Finish | None:
+        """One stretch of thinking. Returns how the call finished if it brought the whole answer too."""
+        limit = self._thinking_limit()
+        if limit == 0:
+            self._close(LIMIT_REACHED)
+            return None
+        before = self.tokens["thinking"]
+        async with self._stream(limit) as stream:
+            verdict = await self._follow(stream)
+        if stream.call.usage is not None:
+            # The engine's own count is better than the sum of the pieces.
+            self.tokens["thinking"] = before + stream.call.usage.thinking.tokens
+        return await self._after(stream, verdict)
+
+    async def _follow(self, stream: Stream) -> Verdict:
+        """Take pieces until the stream or the rule ends it."""
+        scanner, verdict, answering = Scanner(self.rule.places), None, False
+        async for piece in stream:
+            if piece.kind == "answer" and not answering:
+                answering = True
+                verdict = await self._look("end")
+                if isinstance(verdict, Extend):
+                    stream.call.discarded_tokens = stream.tokens["answer"]
+                    return verdict
+            self._take(piece)
+            if answering:
+                continue
+            at = scanner.feed(piece.text, piece.tokens)
+            # A verdict given inside a code fence waits there until the fence is closed.
+            verdict = await self._look(at) if verdict is None and at is not None else verdict
+            if verdict is not None and not is_open(self.turn.thinking):
+                return verdict
+        return verdict
+
+    async def _after(self, stream: Stream, verdict: Verdict) -> Finish | None:
+        """What follows a stretch that has ended, by whomever."""
+        if stream.tokens["answer"] and not isinstance(verdict, Extend):
+            self.closed = True
+            return None if stream.finish == "length" and self._answer_limit() != 0 else stream.finish
+        if verdict is None and stream.finish == "stop":
+            verdict = await self._look("end") or Stop("the model stopped without closing its thinking")
+        if isinstance(verdict, Extend):
+            self._extend(verdict)
+        else:
+            self._close(verdict or LIMIT_REACHED)
+        return None
+
+    def _extend(self, verdict: Extend) -> None:
+        self.session.decide("extend", why=verdict.why, text=verdict.text, thinking_tokens=self.tokens["thinking"])
+        thinking = self.turn.thinking
+        self.written["thinking"] = [thinking.rstrip()]
+        self._take(Piece("thinking", f"\n{verdict.text}" if thinking else verdict.text))
+
+    def _close(self, verdict: Stop) -> None:
+        self.session.decide("stop", why=verdict.why, thinking_tokens=self.tokens["thinking"])
+        if self.turn.thinking.count("```") % 2 == 1:
+            self._take(Piece("thinking", "\n```"))
+        self.closed = True
+
+    async def _answer(self, limit: int | None) -> Finish:
+        """The answer, or the rest of it."""
+        async with self._stream(limit) as stream:
+            async for piece in stream:
+                self._take(piece)
+        return stream.finish
+
+    async def _insist(self) -> Finish:
+        """An empty answer is asked for once more, with its beginning given."""
+        self.session.decide("insist", why="the answer was empty")
+        self._take(Piece("answer", ANSWER_BEGINNING))
+        return await self._answer(self.room)
+
+    async def _look(self, at: At) -> Verdict:
+        return await self.watch(Checkpoint(at, self.turn.thinking, self.tokens["thinking"]))
+
+    def _stream(self, limit: int | None) -> AbstractAsyncContextManager[Stream]:
+        return self.session.stream(replace(self.session.prompt, turn=self.turn), max_tokens=limit)
+
+    def _thinking_limit(self) -> int | None:
+        """Thinking tokens that may still be generated; ``None`` if nothing limits them."""
+        limits = [] if self.rule.max_thinking_tokens is None else [self.rule.max_thinking_tokens]
+        if self.ceiling is not None:
+            limits.append(max(self.ceiling - self.room, 0))
+        return max(min(limits) - self.tokens["thinking"], 0) if limits else None
+
+    def _answer_limit(self) -> int | None:
+        """Answer tokens that may still be generated. Room is always left: the thinking never used it up."""
+        if self.ceiling is None:
+            return None
+        left = self.ceiling - sum(self.tokens.values())
+        return max(left, 0) if self.tokens["answer"] else max(left, 1)
+
+    def _take(self, piece: Piece) -> None:
+        """Add a piece to the turn and let the client see it."""
+        self.session.show(piece)
+        kind = piece.kind if not self.closed else "answer"
+        self.written[kind].append(piece.text)
+        self.tokens[kind] += piece.tokens

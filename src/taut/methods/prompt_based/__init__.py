@@ -1,0 +1,1 @@
+"""Methods that change the question and nothing else ("input-based" in the survey)."""

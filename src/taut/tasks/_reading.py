@@ -1,0 +1,120 @@
+"""Reads JSON Lines, CSV and parquet into rows that know where they stand, so that an error can name the line."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from taut.errors import UsageError, nearest, one_line
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One item of a source."""
+
+    cells: Mapping[str, Any]
+    place: str
+    """Where it stands, for error messages: ``questions.jsonl, line 7``."""
+    index: int
+    """Position in the source, from 0."""
+
+    def get(self, *columns: str) -> Any:
+        """The cell of the first of ``columns`` that the source has and that is not empty, else ``None``."""
+        for column in columns:
+            value = self.cells.get(column)
+            if value is not None and value != "":
+                return value
+        return None
+
+    def text(self, *columns: str) -> str:
+        """The same as text. Raises `UsageError` where there is none."""
+        value = self.get(*columns)
+        text = "" if value is None else str(value).strip()
+        if text:
+            return text
+        present = [column for column in columns if column in self.cells]
+        if present:
+            raise UsageError(f"{self.place}: the column {present[0]!r} is empty")
+        known = ", ".join(map(str, self.cells)) or "none"
+        hint = nearest(columns[0], map(str, self.cells))
+        raise UsageError(f"{self.place}: there is no column {columns[0]!r}{hint}; its columns: {known}")
+
+
+def read_file(path: Path) -> list[Row]:
+    """All rows of a ``.jsonl``, ``.csv`` or ``.parquet`` file.
+
+    Raises `UsageError` for a file that is missing, unreadable, empty or malformed, naming the line.
+    """
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise UsageError(f"{path} cannot be read: expected a file ending in {', '.join(READERS)}")
+    try:
+        rows = list(reader(path))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or one_line(error)}") from None
+    if not rows:
+        raise UsageError(f"{path} has no rows: at least one question is needed")
+    return rows
+
+
+def _read_jsonl(path: Path) -> Iterator[Row]:
+    content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    index = 0
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        place = f"{path}, line {number}"
+        try:
+            cells = msgspec.json.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{place} is not JSON ({one_line(error)}): expected one object a line") from None
+        if not isinstance(cells, dict):
+            raise UsageError(f'{place} is not a JSON object: expected {{"question": …, "answer": …}}')
+        yield Row(cells, place, index)
+        index += 1
+
+
+def _read_csv(path: Path) -> Iterator[Row]:
+    # Everything stays text: "025" is not to become 25, nor "1,234" two cells' worth of number.
+    try:
+        content = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise UsageError(f"{path}, line {line} is not UTF-8: save the file as UTF-8") from None
+    reader = csv.DictReader(io.StringIO(content, newline=""), strict=True)
+    try:
+        for index, cells in enumerate(reader):
+            place = f"{path}, line {reader.line_num}"
+            if None in cells or None in cells.values():
+                raise UsageError(f"{place} does not have {len(reader.fieldnames or ())} cells as the first line has")
+            yield Row(cells, place, index)
+    except csv.Error as error:
+        raise UsageError(f"{path}, line {reader.line_num} is not CSV: {one_line(error)}") from None
+
+
+def _read_parquet(path: Path) -> Iterator[Row]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise UsageError(f"reading {path} needs the package pyarrow: pip install 'taut[bench]'") from None
+    try:
+        # Read as one file: the folder names around it are no columns.
+        table = parquet.ParquetFile(path).read().to_pylist()
+    except pyarrow.ArrowException as error:
+        raise UsageError(f"{path} is not a parquet file: {one_line(error)}") from None
+    for index, cells in enumerate(table):
+        yield Row(cells, f"{path}, row {index + 1}", index)
+
+
+READERS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
+    ".jsonl": _read_jsonl,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+}

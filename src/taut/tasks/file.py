@@ -1,0 +1,104 @@
+"""Your own questions: a path ending in ``.jsonl``, ``.csv`` or ``.parquet``.
+
+Columns are found by their usual names (``question``, ``problem``, ``prompt``; ``answer``, ``reference``, ``target``; ``id``), or named with
+``columns``. Without an answer column every answer stays *not scored*. With an ``options`` column (a list) the answer is the
+letter of the right option or its text. Unless a verifier is named, one is picked for the whole file: ``number`` where all answers are
+numbers, ``math`` where one holds LaTeX, else ``exact``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from taut.core import Task
+from taut.errors import UsageError, nearest
+from taut.plugins import find
+from taut.tasks._loading import LETTERS, LoadOptions, choice_task, choose, math_task, plain_task
+from taut.tasks._reading import Row, read_file
+from taut.verify.number import is_number
+
+Columns = dict[str, tuple[str, ...]]
+COLUMNS: Columns = {
+    "question": ("question", "problem", "prompt", "input"),
+    "answer": ("answer", "reference", "target", "solution"),
+    "id": ("id", "unique_id", "question_id"),
+    "options": ("options", "choices"),
+}
+LATEX_SIGNS = ("\\", "^", "$")
+
+
+def load(options: LoadOptions) -> list[Task]:
+    """The chosen questions. Raises `UsageError` naming the line for whatever cannot be used."""
+    columns = _columns(options)
+    found = read_file(Path(options.argument))
+    verifier = options.verifier or _pick_verifier(found, columns)
+    find("verifiers", verifier)
+    tasks = [_task(row, columns, verifier, options) for row in found]
+    _check_unique(found, tasks)
+    return choose(tasks, options)
+
+
+def _columns(options: LoadOptions) -> Columns:
+    for key in options.columns:
+        if key not in COLUMNS:
+            raise UsageError(f"there is no column setting {key!r}{nearest(key, COLUMNS)}; known: {', '.join(COLUMNS)}")
+    return {key: (options.columns[key],) if key in options.columns else names for key, names in COLUMNS.items()}
+
+
+def _pick_verifier(found: list[Row], columns: Columns) -> str:
+    if any(row.get(*columns["options"]) for row in found):
+        return "choice"
+    answers = [str(answer) for row in found if (answer := row.get(*columns["answer"])) is not None]
+    if all(map(is_number, answers)):
+        return "number"
+    return "math" if any(sign in answer for answer in answers for sign in LATEX_SIGNS) else "exact"
+
+
+def _task(row: Row, columns: Columns, verifier: str, options: LoadOptions) -> Task:
+    own_id = row.get(*columns["id"])
+    name = f"{Path(options.argument).stem}/{row.index if own_id is None else own_id}"
+    question, answer = row.text(*columns["question"]), row.get(*columns["answer"])
+    choices = row.get(*columns["options"])
+    if answer is None and "answer" in options.columns:
+        row.text(*columns["answer"])
+    if verifier == "choice" and choices is not None:
+        listed = _listed(row, choices)
+        return choice_task(name, question, listed, _correct(row, listed, answer), options)
+    if verifier in ("number", "math"):
+        return math_task(name, question, None if answer is None else str(answer), options, verifier)
+    return plain_task(name, question, answer, verifier)
+
+
+def _listed(row: Row, choices: Any) -> list[str]:
+    if isinstance(choices, str):
+        try:
+            choices = msgspec.json.decode(choices)
+        except msgspec.DecodeError:
+            choices = None
+    if not isinstance(choices, list) or not 2 <= len(choices) <= len(LETTERS):
+        raise UsageError(f'{row.place}: expected a list of 2 to {len(LETTERS)} options, such as ["yes", "no"]')
+    return [str(choice) for choice in choices]
+
+
+def _correct(row: Row, choices: list[str], answer: Any) -> int | None:
+    if answer is None:
+        return None
+    if str(answer) in choices:
+        return choices.index(str(answer))
+    letter = str(answer).strip().upper()
+    if len(letter) == 1 and letter in LETTERS[: len(choices)]:
+        return LETTERS.index(letter)
+    raise UsageError(
+        f"{row.place}: the answer {str(answer)[:80]!r} is neither one of the options nor the letter of one"
+    )
+
+
+def _check_unique(found: list[Row], tasks: list[Task]) -> None:
+    seen: dict[str, str] = {}
+    for row, task in zip(found, tasks, strict=True):
+        if task.id in seen:
+            raise UsageError(f"{row.place} has the same id as {seen[task.id]}: ids must be unique")
+        seen[task.id] = row.place

@@ -1,0 +1,26 @@
+"""Picks the verifier of a task and judges an answer: the boundary where a verifier's failure becomes data."""
+
+from __future__ import annotations
+
+from taut.core import Score, Task
+from taut.errors import UsageError, VerifierError, one_line
+from taut.plugins import find
+
+
+def score(answer: str, task: Task) -> Score:
+    """Judge ``answer``, the text after the thinking, by ``task.verifier``.
+
+    Raises `UsageError` for an unknown verifier and for a missing optional package.
+    """
+    verifier = find("verifiers", task.verifier).load()
+    if task.reference is None:
+        return Score(None, verifier.extract(answer), "the task has no reference")
+    try:
+        judged: Score = verifier.verify(answer, task)
+    except UsageError:
+        raise
+    except VerifierError as error:
+        return Score(None, why=one_line(error))
+    except Exception as error:  # noqa: BLE001 - one odd answer must not end a sweep, and is no proof of a wrong one
+        return Score(None, why=f"the verifier {task.verifier!r} failed: {type(error).__name__}: {one_line(error)}")
+    return judged
