@@ -2,12 +2,45 @@
 
 The shortest useful program::
 
-    import asyncio, taut
-    from taut.methods.prompt_based.concise import Concise
+    import taut
 
-    engine = asyncio.run(...)  # see README
+    trace = taut.ask("What is 17 + 25?", preset="concise")
+    print(trace.answer, trace.completion_tokens)
 
-Names are imported from their own modules; this file stays empty so that ``import taut`` costs nothing.
+Everything else is imported from its own module; ``import taut`` itself loads nothing.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from taut.core import Trace
+
 __version__ = "0.1.0"
+
+
+def ask(question: str, preset: str = "direct", engine: str = "embedded", max_tokens: int = 1024) -> Trace:
+    """Ask one question and return its `taut.core.Trace`: for scripts and notebooks without an event loop of their own.
+
+    ``preset`` and ``engine`` are written as on the command line. Opens the engine for this one question; programs that
+    ask many use `taut.config.open_engine` and `taut.run.run`. Raises `taut.errors.UsageError` for a wrong name.
+    """
+    import asyncio
+
+    from taut.config import load_config, open_engine
+    from taut.core import Sampling, Task, Trace
+    from taut.run import check_needs, run
+
+    async def once() -> Trace:
+        config = load_config(None)
+        chosen = config.preset(preset)
+        main = await open_engine(engine, config)
+        try:
+            check_needs(chosen, {"main": main})
+            task = Task("question", ({"role": "user", "content": question},))
+            return await run(chosen, task, {"main": main}, sampling=Sampling(max_tokens))
+        finally:
+            await main.close()
+
+    return asyncio.run(once())

@@ -89,7 +89,7 @@ async def sweep(plan: Plan, engines: Mapping[str, Engine], traces: Path, watch: 
         if watch is not None:
             watch(trace)
     jobs = (job for job in plan.jobs() if job.key not in done)
-    recent: deque[Trace] = deque(maxlen=max(4, plan.concurrency))
+    recent: deque[Trace] = deque(maxlen=min(max(4, plan.concurrency), plan.size))
     with _opened(traces) as writer:
 
         async def worker() -> None:

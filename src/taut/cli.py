@@ -7,21 +7,55 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 from taut import __version__
-from taut.errors import TautError, one_line
+from taut.errors import TautError, UsageError, nearest, one_line
 
 VERBS = ("bench", "list", "doctor")
 INTERRUPTED = 130
 
 
-def parser() -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are one sentence naming the nearest right word, without a page of usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `UsageError` where argparse would print and exit."""
+        raise UsageError(f"{message}; see '{self.prog} --help'")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As in argparse, but every parser answers for its own arguments, so that the nearest one can be named."""
+        if self._subparsers is None:
+            # Before argparse misses `--task` where `--tsk` was written.
+            self._refuse([text for text in args or () if text.startswith("--") and not self._knows(text)])
+        parsed, unknown = super().parse_known_args(args, namespace)
+        self._refuse(unknown)
+        return parsed, unknown
+
+    def _knows(self, text: str) -> bool:
+        name = text.partition("=")[0]
+        return any(option.startswith(name) for option in self._option_string_actions)
+
+    def _refuse(self, unknown: Sequence[str]) -> None:
+        if unknown:
+            name = unknown[0].partition("=")[0]
+            self.error(f"unknown argument {name!r}{nearest(name, self._option_string_actions)}")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        known = [*action.choices] if action.choices is not None else [value]
+        if value not in known:
+            what = str(action.metavar or action.dest).lower()
+            self.error(f"there is no {what} {value!r}{nearest(str(value), known)}; known: {', '.join(known)}")
+
+
+def parser() -> Parser:
     """The whole command line."""
-    top = argparse.ArgumentParser(prog="taut", description="The same answers from fewer thinking tokens.")
+    top = Parser(prog="taut", description="The same answers from fewer thinking tokens.")
     top.add_argument("--version", action="version", version=f"taut {__version__}")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name in VERBS:
@@ -37,8 +71,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code."""
-    parsed = parser().parse_args(arguments)
     try:
+        parsed = parser().parse_args(arguments)
         return int(parsed.main(parsed))
     except TautError as error:
         sys.stderr.write(f"taut: {one_line(error, 2000)}\n")
@@ -65,6 +99,17 @@ def positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return int(text)
+
+
+def not_negative(text: str) -> float:
+    """An argparse type: a number from 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
+    return value
 
 
 if __name__ == "__main__":

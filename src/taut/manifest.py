@@ -189,4 +189,5 @@ def _write(path: Path, manifest: dict[str, Any]) -> None:
         draft.write_bytes(msgspec.json.format(msgspec.json.encode(manifest, enc_hook=str), indent=2))
         os.replace(draft, path)
     except OSError as error:
+        draft.unlink(missing_ok=True)
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None

@@ -7,6 +7,7 @@ the last line counts; earlier ones stay in the file, because they were paid for.
 
 from __future__ import annotations
 
+import fcntl
 import math
 import os
 from collections.abc import Iterator
@@ -64,11 +65,15 @@ def read(path: Path) -> list[Trace]:
 
 
 class Writer:
-    """Appends traces to a file; use it as a context manager. An unfinished last line is cut off first."""
+    """Appends traces to a file; use it as a context manager. An unfinished last line is cut off first.
+
+    Raises `UsageError` where another process is writing the file: two runs in one folder would do everything twice.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o644)
+        _lock(self._file, path)
         _cut_unfinished_line(self._file)
 
     def append(self, trace: Trace) -> None:
@@ -90,6 +95,17 @@ class Writer:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         os.close(self._file)
+
+
+def _lock(file: int, path: Path) -> None:
+    """Hold the file until it is closed, also by `kill -9`; a file system that has no locks is written without."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        raise UsageError(f"another process is writing {path}: wait for it, or choose another folder") from None
+    except OSError:
+        return
 
 
 def _cut_unfinished_line(file: int) -> None:

@@ -17,16 +17,34 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODELS = REPOSITORY / ".models"
-RENAMED = {"<reponame>": "<think>", "<file_sep>": "</think>"}
-"""Tokens that chats never use, by what they are renamed to."""
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """A token that chats never use, and what it becomes."""
+
+    old: str
+    new: str
+    meaning: str
+    """The token whose embedding it takes, halved so that the other one still wins when tokens are drawn."""
+
+
+THINK_TOKENS = (Renamed("<reponame>", "<think>", "ĠReasoning"), Renamed("<file_sep>", "</think>", "ĠAnswer"))
+"""The old embeddings are those of source code; with them the model falls silent right after the tag."""
 GENERATION_PROMPT = "'<|im_start|>assistant\n'"
 OPENED = "'<|im_start|>assistant\n<think>\n'"
 CLOSED = "'<|im_start|>assistant\n<think>\n\n</think>\n\n'"
+
+
+def is_installed(package: str) -> bool:
+    """Whether Python would find ``package``."""
+    return importlib.util.find_spec(package) is not None
 
 
 def packaged_gguf() -> Path:
@@ -55,12 +73,9 @@ def make_plain(gguf: Path, target: Path) -> None:
 def make_thinking(plain: Path, target: Path) -> None:
     """Copy ``plain`` to ``target`` with two special tokens renamed and a template that opens a thought."""
     target.mkdir()
-    for file in plain.iterdir():
-        if file.suffix == ".safetensors":
-            os.link(file, target / file.name)
-        elif file.suffix == ".json":
-            shutil.copy(file, target)
-    _rename_tokens(target / "tokenizer.json")
+    for file in plain.glob("*.json"):
+        shutil.copy(file, target)
+    _give_meaning(plain / "model.safetensors", target / "model.safetensors", _rename_tokens(target / "tokenizer.json"))
     template = (plain / "chat_template.jinja").read_text(encoding="utf-8").replace("\\n", "\n")
     if GENERATION_PROMPT not in template:
         raise SystemExit(f"{plain}: the chat template does not end in the generation prompt this script knows")
@@ -69,16 +84,29 @@ def make_thinking(plain: Path, target: Path) -> None:
     (target / "chat_template.jinja").write_text(opened, encoding="utf-8")
 
 
-def _rename_tokens(file: Path) -> None:
+def _rename_tokens(file: Path) -> dict[str, int]:
+    """Rename the tokens in a ``tokenizer.json``; the vocabulary as it was."""
     tokenizer = json.loads(file.read_text(encoding="utf-8"))
+    names = {token.old: token.new for token in THINK_TOKENS}
     for token in tokenizer["added_tokens"]:
-        if token["content"] in RENAMED:
+        if token["content"] in names:
             # As in the models that think: servers drop special tokens from the text, and these must stay in it.
             token["special"] = False
-            token["content"] = RENAMED[token["content"]]
-    vocabulary = tokenizer["model"]["vocab"]
-    tokenizer["model"]["vocab"] = {RENAMED.get(text, text): number for text, number in vocabulary.items()}
+            token["content"] = names[token["content"]]
+    vocabulary: dict[str, int] = tokenizer["model"]["vocab"]
+    tokenizer["model"]["vocab"] = {names.get(text, text): number for text, number in vocabulary.items()}
     file.write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
+    return vocabulary
+
+
+def _give_meaning(source: Path, target: Path, vocabulary: dict[str, int]) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(source)
+    embeddings = weights["model.embed_tokens.weight"]
+    for token in THINK_TOKENS:
+        embeddings[vocabulary[token.old]] = embeddings[vocabulary[token.meaning]] / 2
+    save_file(weights, target, metadata={"format": "pt"})
 
 
 def make(name: str, build: Callable[[Path], None], folder: Path) -> Path:
@@ -99,6 +127,11 @@ def make_all(folder: Path = MODELS, gguf: Path | None = None) -> tuple[Path, Pat
     """Both folders, plain and thinking."""
     plain = make("smollm2", lambda target: make_plain(gguf or packaged_gguf(), target), folder)
     return plain, make("smollm2-think", lambda target: make_thinking(plain, target), folder)
+
+
+def are_made(folder: Path = MODELS) -> bool:
+    """Both folders are there."""
+    return all((folder / name / "config.json").exists() for name in ("smollm2", "smollm2-think"))
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
 import time
@@ -79,6 +80,11 @@ class Progress:
                 f"{self.done}/{self._plan.size}  {elapsed:.0f} s, about {left:.0f} s left  {self.note()}\n"
             )
 
+    @property
+    def answered(self) -> int:
+        """Traces that did not end in an error."""
+        return self.done - self._counts["failed"]
+
     def _compare(self, trace: Trace, tokens: int) -> None:
         """Keep the sum of savings over questions that both presets have answered."""
         answered = self._tokens[trace.task.id, trace.seed]
@@ -110,8 +116,10 @@ async def interruptible(
     """Sweep until done, a failure, or the first Ctrl-C. Returns what stopped it, `None` if it went to the end."""
     work = asyncio.ensure_future(sweep(plan, engines, traces, progress))
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, work.cancel)
+    # Signals reach the main thread only: a program that runs the command in another one cancels by itself.
+    with contextlib.suppress(RuntimeError, NotImplementedError):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, work.cancel)
     try:
         await work
     except asyncio.CancelledError as error:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taut.cli import existing_file, positive
+from taut.cli import existing_file, not_negative, positive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,9 +45,9 @@ ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--rollouts", {"type": positive, "default": 1, "metavar": "K", "help": "answers per question (default: 1)"}),
     ("--concurrency", {"type": positive, "default": 4, "metavar": "C", "help": "questions at once (default: 4)"}),
     ("--max-tokens", {"type": positive, "default": 1024, "metavar": "N", "help": "per answer, all in (default: 1024)"}),
-    ("--temperature", {"type": float, "metavar": "X", "help": "default: the engine's own"}),
-    ("--top-p", {"type": float, "metavar": "X", "help": "default: the engine's own"}),
-    ("--deadline", {"type": float, "metavar": "SECONDS", "help": "per question (default: none)"}),
+    ("--temperature", {"type": not_negative, "metavar": "X", "help": "default: the engine's own"}),
+    ("--top-p", {"type": not_negative, "metavar": "X", "help": "default: the engine's own"}),
+    ("--deadline", {"type": not_negative, "metavar": "SECONDS", "help": "per question (default: none)"}),
     ("--data", {"type": Path, "metavar": "FOLDER", "help": "where data sets lie (default: the Hugging Face hub)"}),
     ("--split", {"metavar": "NAME", "help": "default: the task's test split"}),
     ("--difficulty", {"metavar": "LEVEL", "help": "easy, medium or hard, for reasoning_gym tasks"}),
@@ -79,10 +79,14 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 async def _bench(arguments: argparse.Namespace, config: Config, presets: list[Preset]) -> int:
+    from contextlib import AsyncExitStack
+
     from taut.bench import Plan
+    from taut.config import open_engine
     from taut.core import Sampling
     from taut.run import check_needs
 
+    parts = _parts(arguments.engine or ["embedded"])
     tasks = _load(arguments)
     sampling = Sampling(arguments.max_tokens, arguments.temperature, arguments.top_p)
     plan = Plan(
@@ -94,34 +98,50 @@ async def _bench(arguments: argparse.Namespace, config: Config, presets: list[Pr
         arguments.concurrency,
         arguments.deadline,
     )
-    engines = await _open_engines(arguments.engine or ["embedded"], config, plan)
-    try:
+    engines: dict[str, Engine] = {}
+    async with AsyncExitStack() as stack:
+        for part, text in parts.items():
+            engines[part] = await open_engine(text, config)
+            stack.push_async_callback(engines[part].close)
         for preset in presets:
             check_needs(preset, engines)
         return await _sweep_and_report(arguments, config, plan, engines)
-    finally:
-        for engine in engines.values():
-            await engine.close()
 
 
 async def _sweep_and_report(
     arguments: argparse.Namespace, config: Config, plan: Plan, engines: dict[str, Engine]
 ) -> int:
     from taut.commands._progress import Progress, interruptible
+    from taut.errors import TautError, UsageError
     from taut.manifest import begin, finish
-    from taut.report import show, write_report
 
     manifest = begin(arguments, config, plan, engines)
     baseline = arguments.baseline or plan.presets[0].name
     with Progress(plan, baseline) as progress:
         stopped = await interruptible(plan, engines, arguments.out / "traces.jsonl", progress)
-    finish(arguments.out, manifest, interrupted=stopped is not None)
-    if progress.done:
-        write_report(arguments.out)
-        show(arguments.out)
+    try:
+        finish(arguments.out, manifest, interrupted=stopped is not None)
+        if progress.done:
+            # A server that failed every question is told of in the one sentence of its error, not in an empty table.
+            _report(arguments.out, tell=bool(progress.answered) or stopped is None)
+    except (OSError, TautError) as error:
+        # What stopped the sweep (a full disk, say) is told first: it is why the report cannot be written.
+        if isinstance(stopped, Exception):
+            raise stopped from None
+        if isinstance(error, TautError):
+            raise
+        raise UsageError(f"cannot write the report in {arguments.out}: {error.strerror or error}") from None
     if isinstance(stopped, Exception):
         raise stopped
     return 130 if stopped is not None else 0
+
+
+def _report(folder: Path, *, tell: bool) -> None:
+    from taut.report import show, write_report
+
+    write_report(folder)
+    if tell:
+        show(folder)
 
 
 def _load(arguments: argparse.Namespace) -> list[Task]:
@@ -143,22 +163,21 @@ def _load(arguments: argparse.Namespace) -> list[Task]:
     return load_tasks(arguments.task, options)
 
 
-async def _open_engines(texts: Sequence[str], config: Config, plan: Plan) -> dict[str, Engine]:
-    """The engines by the part they play: the one without a name is ``main``."""
-    from taut.config import open_engine
+def _parts(texts: Sequence[str]) -> dict[str, str]:
+    """What is given for each part that an engine plays: the one without a name is ``main``."""
     from taut.errors import UsageError
 
-    engines: dict[str, Engine] = {}
+    parts: dict[str, str] = {}
     for text in texts:
         part, sign, rest = text.partition("=")
         if not (sign and part.isidentifier()):
             part, rest = "main", text
-        if part in engines:
+        if part in parts:
             raise UsageError(f"two engines are given for {part!r}: write --engine NAME=… for a further one")
-        engines[part] = await open_engine(rest, config)
-    if "main" not in engines:
+        parts[part] = rest
+    if "main" not in parts:
         raise UsageError(f"none of the engines is the main one: give it as --engine {texts[0].partition('=')[2]}")
-    return engines
+    return parts
 
 
 def _check_names(presets: Sequence[Preset], baseline: str | None) -> None:

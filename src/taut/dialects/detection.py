@@ -25,13 +25,14 @@ def detect(model: str, chat_template: str | None) -> Dialect:
 
     Marks in the template win over the name. The template also tells whether it opens the thought and which variable
     switches thinking, where that differs from the family's entry. A template with ``<think>`` of an unknown family
-    gives ``think_tags``, anything else unknown gives ``plain``.
+    gives ``think_tags``, anything else unknown gives ``plain``. A rendered prompt may stand in for the template: it
+    shows the marks, but says nothing of switches.
     """
     template = chat_template or ""
     family = _by_marks(template) or _by_name(model)
     if family is None or (not family.dialect.thinks and "<think>" in template):
         family = Family(THINK_TAGS if "<think>" in template else PLAIN)
-    return _fit(family, template) if template and family.dialect.thinks else family.dialect
+    return _fit(family, template) if "{%" in template and family.dialect.thinks else family.dialect
 
 
 def by_name(name: str) -> Dialect:

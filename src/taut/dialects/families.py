@@ -36,8 +36,8 @@ THINK_TAGS = Dialect(
 
 PLAIN = Dialect(
     name="plain",
-    close="\n\nTherefore, the final answer is: ",
-    closed_answer_prefix="The final answer is: ",
+    close="\n\nTherefore, the final answer is:",
+    closed_answer_prefix="The final answer is:",
 )
 """No tags: two-stage zero-shot chain of thought (Kojima et al. 2022, arXiv:2205.11916)."""
 

@@ -31,7 +31,9 @@ class Splitter:
     __slots__ = (
         "_fresh",
         "_held",
+        "_idle_tags",
         "_line_start",
+        "_longest",
         "_marks",
         "_newlines",
         "_space",
@@ -43,6 +45,7 @@ class Splitter:
     def __init__(self, dialect: Dialect, start: Kind | None) -> None:
         self.kind: Kind = start or ("thinking" if dialect.template_opens else "answer")
         self._tags, self._marks = _tags_of(dialect.open_tags, dialect.close_tags)
+        self._longest = max(map(len, self._tags), default=0)
         self._undecided = start is None and self.kind == "answer" and bool(self._tags)
         self._held = ""
         self._space = ""
@@ -93,6 +96,8 @@ class Splitter:
         return parts
 
     def _may_grow(self, text: str, at: int) -> bool:
+        if len(text) - at >= self._longest:
+            return False
         rest = text[at:]
         return any(len(rest) < len(tag) and tag.startswith(rest) for tag in self._tags)
 
@@ -145,9 +150,7 @@ class Splitter:
 
 
 @cache
-def _tags_of(
-    open_tags: tuple[str, ...], close_tags: tuple[str, ...]
-) -> tuple[dict[str, Kind], re.Pattern[str] | None]:
+def _tags_of(open_tags: tuple[str, ...], close_tags: tuple[str, ...]) -> tuple[dict[str, Kind], re.Pattern[str] | None]:
     """Tags, longest first, with what follows them; and a pattern for the characters they begin with."""
     tags: dict[str, Kind] = dict.fromkeys(open_tags, "thinking")
     tags.update(dict.fromkeys(close_tags, "answer"))

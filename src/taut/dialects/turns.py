@@ -34,7 +34,9 @@ def render_turn(dialect: Dialect, turn: Turn, rendered_prompt: str) -> str:
     if not turn.closed:
         return opening + turn.thinking if turn.thinking else ""
     if not turn.thinking and dialect.closed_answer_prefix:
-        return dialect.closed_answer_prefix + turn.answer
+        return _in_words(dialect.closed_answer_prefix, turn.answer)
+    if not dialect.thinks:
+        return _in_words(turn.thinking + dialect.close, turn.answer)
     thinking = turn.thinking.rstrip("\n") if dialect.close.startswith("\n") else turn.thinking
     return opening + thinking + dialect.close + turn.answer
 
@@ -56,6 +58,11 @@ def starts_in(dialect: Dialect, text_before: str, turn: Turn = NOTHING_WRITTEN) 
     if last < 0 or TURN_MARKS.search(text_before, last):
         return None
     return "thinking" if opened > closed else "answer"
+
+
+def _in_words(asking: str, answer: str) -> str:
+    # The space belongs to the answer: most tokenizers have it in the token of the word that follows.
+    return f"{asking} {answer}" if answer and not answer[0].isspace() else asking + answer
 
 
 def _ends_with(text: str, tags: tuple[str, ...]) -> bool:

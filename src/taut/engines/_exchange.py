@@ -46,7 +46,12 @@ class Watch:
 
     def heard(self) -> None:
         """The server has said something that counts."""
+        is_first = self._heard is None
         self._heard = self._loop.time()
+        if is_first:
+            # The timer under way is that of the first token, which may be far off.
+            self.stop()
+            self._arm()
 
     def guard(self, response: aiohttp.ClientResponse) -> None:
         """Close ``response`` when a limit strikes; reading it then fails and `error` says why."""
@@ -94,7 +99,8 @@ class Exchange:
 
     async def send(self, plan: Plan) -> None:
         """Send the request and wait for the response to begin. Raises `EngineError`."""
-        self._url = self._http.api_url + plan.path
+        base = self._http.server_url + plan.base if plan.base else self._http.api_url
+        self._url = base + plan.path
         self._response = await self._http.post(self._url, plan.body)
         self._watch.guard(self._response)
 

@@ -17,6 +17,7 @@ from taut.errors import EngineError, UsageError, one_line
 
 KEEP_ALIVE_S = 4.0
 """Below the 5 s after which llama.cpp and uvicorn drop an idle connection: reusing a dropped one fails."""
+KEY_REFUSED = (401, 403)
 MAX_ERROR_BYTES = 64 << 10
 _API_END = re.compile(r"(/v\d+[a-z0-9]*|/openai|/beta|/api)$")
 _PERMANENT_CODES = frozenset({"insufficient_quota"})
@@ -68,9 +69,10 @@ class Http:
         try:
             return await self.json(url)
         except EngineError as error:
-            if error.kind in ("refused", "garbled") or error.status in (500, 501, 503):
-                return None
-            raise
+            # llama.cpp lists its models to everybody, and asks for the key here.
+            if error.status in KEY_REFUSED or error.kind in ("unreachable", "cut", "timeout"):
+                raise
+            return None
 
     async def close(self) -> None:
         """Close every connection."""
@@ -100,7 +102,7 @@ class Http:
         except aiohttp.ClientError:
             text = ""
         status, reason = response.status, self.redact(error_message(text))
-        if status in (401, 403):
+        if status in KEY_REFUSED:
             advice = f"set a valid key in the environment variable {self._key_env}"
             return EngineError(f"{self.server_url} refused the key ({status}): {advice}", kind="refused", status=status)
         if 300 <= status < 400:
@@ -137,7 +139,9 @@ class Http:
                 kind="unreachable",
             )
         if isinstance(error, aiohttp.ClientConnectorError):
-            reason = error.os_error.strerror or one_line(error.os_error)
+            number = error.os_error.errno
+            # asyncio puts the address in place of the reason; resolver errors have a negative number.
+            reason = os.strerror(number) if number and number > 0 else one_line(error.os_error)
             return RetryLater(f"no server answers at {self.server_url}: {reason}", kind="unreachable")
         if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError, OSError)):
             return RetryLater(f"{self.server_url} broke the connection off ({type(error).__name__})", kind="cut")
@@ -157,8 +161,12 @@ _SECRET_HEADERS = frozenset({"authorization", "api-key", "x-api-key", "x-goog-ap
 
 def split_url(url: str) -> tuple[str, str]:
     """``(…/v1, …)``: where the API is, and where the server is. Raises `UsageError` for what is no HTTP address."""
-    parts = urlsplit(url if "://" in url else f"http://{url}")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address:
         raise UsageError(f"{url!r} is not an HTTP address; expected something like http://localhost:8000/v1")
     host = parts.netloc.rpartition("@")[2]
     path = re.sub(r"/(chat/)?completions$", "", parts.path.rstrip("/"))

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from taut.core import Message
 from taut.dialects import Dialect, detect, starts_in
-from taut.engines._http import Http
+from taut.engines._http import KEY_REFUSED, Http
+from taut.engines._plan import SAMPLE
 from taut.engines._render import (
     Render,
     Room,
@@ -23,8 +23,6 @@ from taut.engines._render import (
 from taut.engines._servers import SERVERS, Server, by_host, by_owner
 from taut.errors import EngineError, UsageError, nearest
 
-SAMPLE: tuple[Message, ...] = ({"role": "user", "content": "Hi"},)
-"""Rendered once, to see in what state the template leaves the model."""
 MAX_LISTED = 20
 
 
@@ -148,6 +146,8 @@ async def _working(render: Render | None) -> Render | None:
     render = cached(render)
     try:
         await render(SAMPLE, {})
-    except EngineError:
+    except EngineError as error:
+        if error.status in KEY_REFUSED:
+            raise
         return None
     return render

@@ -1,24 +1,28 @@
-"""From a request to the HTTP body: which route, the off switch, the turn to continue, each in the server's own way."""
+"""From a request to the HTTP body: which route, and the turn to continue in the server's own way."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import msgspec
 
 from taut.core import Kind, Message, Prompt, Request, Sampling, Turn
-from taut.dialects import Dialect, Switch, render_turn, starts_in
+from taut.dialects import Dialect, render_turn, starts_in
 from taut.engines._render import Messages, Render, Room
 from taut.engines._servers import Server
+from taut.engines._switch import Asked, throw
 from taut.errors import EngineError
 from taut.session import estimate_prompt_tokens
 
 Route = Literal["auto", "raw", "chat"]
 ROUTES: tuple[Route, ...] = ("auto", "raw", "chat")
 
+SAMPLE: Messages = ({"role": "user", "content": "Hi"},)
+"""Rendered to see in what state the chat template leaves the model."""
+NOTHING = Turn()
 MIN_ECHO_CHARS = 4
 """A shorter prefill may as well be repeated by the model itself."""
 _SPECIAL = re.compile(r"<[^<>\s]+>|\[/?[A-Z_]+\]|◁[^◁▷]+▷")
@@ -29,22 +33,16 @@ class Plan:
     """One HTTP call."""
 
     path: str
+    """Below ``/v1``, unless ``base`` takes its place."""
     body: bytes
     start: Kind | None
     """What the reply begins with, as far as the text before it tells."""
+    is_closed: bool = False
+    """The text before is known to have closed the thought: the chat route can only send an answer."""
     echo: str = ""
     """Text that the reply may repeat before it goes on."""
     prompt_guess_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A prompt with the thinking switch thrown: changed messages and turn, template variables, body fields."""
-
-    messages: Messages
-    turn: Turn
-    variables: Mapping[str, Any] = field(default_factory=dict)
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    base: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,29 +65,18 @@ class Planner:
 
         Raises `EngineError` (refused) when the server cannot do what is asked.
         """
-        asked = self._switched(request.prompt)
+        asked = self._throw(request.prompt)
         render = self._raw_route(asked, request)
+        plan = await (self._raw(asked, request, render) if render else self._chat(asked, request))
         guess = estimate_prompt_tokens(asked.messages, asked.turn)
-        if render is not None:
-            prompt, start = await self._raw_prompt(asked, render)
-            body = self._common(request, "raw") | {"prompt": prompt}
-            if body.get("max_tokens") is None and self.server.raw_limit != "none":
-                body["max_tokens"] = await self._room(prompt)
-            return Plan("/completions", msgspec.json.encode(body), start, prompt_guess_tokens=guess)
-        body, start, echo = self._chat(asked, request)
-        if reasons_apart and asked.turn.is_empty:
-            start = "answer"
-        return Plan("/chat/completions", msgspec.json.encode(body), start, echo, guess)
+        start: Kind | None = "answer" if reasons_apart and render is None and asked.turn.is_empty else plan.start
+        return replace(plan, start=start, prompt_guess_tokens=guess)
 
-    async def _room(self, prompt: str) -> int:
-        if self.room is None:
-            raise EngineError(
-                f"a raw completion on a server of the kind {self.server.kind!r} needs max_tokens: it would stop after 16",
-                kind="refused",
-            )
-        return await self.room(prompt)
+    def _throw(self, prompt: Prompt) -> Asked:
+        can_prefill, may_chat = "prefill" in self.offers, self.route != "raw"
+        return throw(prompt, self.dialect, self.server, can_prefill=can_prefill, may_chat=may_chat)
 
-    def _raw_route(self, asked: _Asked, request: Request) -> Render | None:
+    def _raw_route(self, asked: Asked, request: Request) -> Render | None:
         wants = self.route == "raw" or (self.route == "auto" and not asked.turn.is_empty)
         if not wants or self.render is None:
             return None
@@ -100,60 +87,64 @@ class Planner:
             raise EngineError(f"{reason} cannot be sent as a raw completion; set route = 'chat'", kind="refused")
         return None
 
-    def _switched(self, prompt: Prompt) -> _Asked:
-        if prompt.think is None or not self.dialect.thinks:
-            return _Asked(prompt.messages, prompt.turn)
-        fields = self.server.think_on if prompt.think else self.server.think_off
-        switch = self.dialect.on if prompt.think else self.dialect.off
-        if fields and self.route != "raw":
-            return _Asked(prompt.messages, prompt.turn, fields=fields)
-        if switch.kind in ("prefill", "none"):
-            return self._switched_by_prefill(prompt, switch)
-        return self._thrown(prompt, switch)
+    async def _raw(self, asked: Asked, request: Request, render: Render) -> Plan:
+        body = self._common(request, "raw")
+        rendered = await render(asked.messages, self._variables(asked, body))
+        body.pop("chat_template_kwargs", None)
+        prompt = rendered + render_turn(self.dialect, asked.turn, rendered)
+        body["prompt"] = prompt
+        if body.get("max_tokens") is None and self.server.raw_limit != "none":
+            body["max_tokens"] = await self._room(prompt)
+        return Plan("/completions", msgspec.json.encode(body), self._start(prompt, asked.turn))
 
-    def _switched_by_prefill(self, prompt: Prompt, switch: Switch) -> _Asked:
-        if prompt.think or not prompt.turn.is_empty:
-            # Thinking is what such a model does anyway, and a turn already says what comes next.
-            return _Asked(prompt.messages, prompt.turn)
-        if "prefill" not in self.offers:
+    def _start(self, prompt: str, turn: Turn = NOTHING) -> Kind | None:
+        start = starts_in(self.dialect, prompt, turn)
+        # The prompt is known: a template that usually opens the thought has not done it this time.
+        return "answer" if start is None and self.dialect.template_opens else start
+
+    async def _room(self, prompt: str) -> int:
+        if self.room is None:
             raise EngineError(
-                f"the family {self.dialect.name!r} has no switch that turns thinking off, and this server cannot "
-                "continue a turn whose thinking is already closed",
+                f"a raw completion on a server of the kind {self.server.kind!r} stops after 16 tokens: give max_tokens",
                 kind="refused",
             )
-        return _Asked(prompt.messages, Turn(closed=True))
+        return await self.room(prompt)
 
-    def _thrown(self, prompt: Prompt, switch: Switch) -> _Asked:
-        if switch.kind == "system":
-            return _Asked(_with_system(prompt.messages, str(switch.value)), prompt.turn)
-        if switch.kind == "user_suffix":
-            return _Asked(_with_suffix(prompt.messages, str(switch.value)), prompt.turn)
-        key = switch.key or "reasoning_effort"
-        variables = {key: switch.value}
-        if switch.kind == "effort":
-            return _Asked(prompt.messages, prompt.turn, variables, {key: switch.value})
-        return _Asked(prompt.messages, prompt.turn, variables)
-
-    async def _raw_prompt(self, asked: _Asked, render: Render) -> tuple[str, Kind | None]:
-        rendered = await render(asked.messages, asked.variables)
-        written = render_turn(self.dialect, asked.turn, rendered)
-        return rendered + written, starts_in(self.dialect, rendered + written, asked.turn)
-
-    def _chat(self, asked: _Asked, request: Request) -> tuple[dict[str, Any], Kind | None, str]:
+    async def _chat(self, asked: Asked, request: Request) -> Plan:
         body = self._common(request, "chat") | dict(asked.fields)
         body["messages"] = list(asked.messages)
-        if asked.variables and self.server.template_kwargs:
-            given = body.get("chat_template_kwargs")
-            body["chat_template_kwargs"] = {**(given if isinstance(given, dict) else {}), **asked.variables}
+        variables = self._variables(asked, body)
+        if variables and self.server.template_kwargs:
+            body["chat_template_kwargs"] = variables
+        path = "/chat/completions"
         if asked.turn.is_empty:
-            opens = self.dialect.template_opens and request.prompt.think is not False
-            return body, "thinking" if opens else None, ""
-        written = self._continued(body, asked.turn)
-        start = starts_in(self.dialect, written, asked.turn)
+            start, is_closed = await self._chat_start(request.prompt.think, variables)
+            return Plan(path, msgspec.json.encode(body), start, is_closed)
+        written = self._continue(body, asked.turn)
         echo = written if self.server.echoes_prefill and len(written) >= MIN_ECHO_CHARS else ""
-        return body, start, echo
+        start = starts_in(self.dialect, written, asked.turn)
+        return Plan(path, msgspec.json.encode(body), start, asked.turn.closed, echo, base=self.server.prefill_base)
 
-    def _continued(self, body: dict[str, Any], turn: Turn) -> str:
+    async def _chat_start(self, think: bool | None, variables: Mapping[str, Any]) -> tuple[Kind | None, bool]:
+        """What the generation prompt leaves the model in, and whether it is known to have closed the thought.
+
+        Read off a sample where the server renders one.
+        """
+        if not self.dialect.thinks:
+            return None, False
+        if self.render is not None:
+            sample = await self.render(self._throw(Prompt(SAMPLE, think=think)).messages, variables)
+            return self._start(sample), starts_in(self.dialect, sample) == "answer"
+        if think is False:
+            return "answer", False
+        return "thinking" if self.dialect.template_opens else None, False
+
+    def _variables(self, asked: Asked, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Variables of the chat template: those of the user, and the switch."""
+        given = body.get("chat_template_kwargs")
+        return {**(given if isinstance(given, dict) else {}), **asked.variables}
+
+    def _continue(self, body: dict[str, Any], turn: Turn) -> str:
         """Put the turn at the end of the messages, in the way this server continues one; return its text."""
         written = render_turn(self.dialect, turn, "")
         if not self.server.continues:
@@ -179,8 +170,7 @@ class Planner:
         server = self.server
         body: dict[str, Any] = {"model": self.model, "stream": True, **server.counting}
         if route == "raw":
-            body |= server.raw
-            body |= self._tags_as_text()
+            body |= {**server.raw, **self._tags_as_text()}
         body |= self.body
         body |= _sampling_fields(request.sampling, server.max_tokens_field if route == "chat" else "max_tokens")
         if request.top_logprobs:
@@ -199,12 +189,18 @@ class Planner:
 
     def _put_budget(self, body: dict[str, Any], budget_tokens: int) -> None:
         if "thinking_budget" not in self.offers:
-            raise EngineError("this engine is not known to enforce a thinking budget", kind="refused")
+            raise EngineError(
+                "this engine is not known to enforce a thinking budget; if it does, add thinking_budget to offers",
+                kind="refused",
+            )
         for path in self.server.budget_fields or ("thinking_token_budget",):
             *parents, last = path.split(".")
             place = body
             for parent in parents:
-                place = place.setdefault(parent, {})
+                # A copy: the dict may be the user's own, shared by all requests.
+                inner = dict(place.get(parent) or {})
+                place[parent] = inner
+                place = inner
             place[last] = budget_tokens
 
 
@@ -232,24 +228,3 @@ def _sampling_fields(sampling: Sampling, max_tokens_field: str) -> dict[str, Any
         "stop": list(sampling.stop) or None,
     }
     return {key: value for key, value in fields.items() if value is not None} | dict(sampling.extra)
-
-
-def _with_system(messages: Messages, text: str) -> Messages:
-    for index, message in enumerate(messages):
-        if message.get("role") in ("system", "developer") and isinstance(message.get("content"), str):
-            changed = {**message, "content": f"{message['content']}\n{text}".strip()}
-            return (*messages[:index], changed, *messages[index + 1 :])
-    return ({"role": "system", "content": text}, *messages)
-
-
-def _with_suffix(messages: Messages, text: str) -> Messages:
-    for index in range(len(messages) - 1, -1, -1):
-        message = messages[index]
-        if message.get("role") == "user":
-            content = message.get("content")
-            if isinstance(content, list):
-                changed = {**message, "content": [*content, {"type": "text", "text": text}]}
-            else:
-                changed = {**message, "content": f"{content or ''} {text.strip()}"}
-            return (*messages[:index], changed, *messages[index + 1 :])
-    return messages

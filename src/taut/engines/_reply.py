@@ -13,6 +13,7 @@ from taut.errors import EngineError
 
 FINISHES: dict[str, Finish] = {"length": "length", "max_tokens": "length", "abort": "cancelled"}
 """Finish reasons that do not mean ``stop``."""
+NEWLINES_DROPPED = 2
 FAILURES = frozenset({"error", "content_filter"})
 
 Part = tuple[Kind, str]
@@ -26,16 +27,25 @@ class ReplyReader:
     text of that kind follows, so that the tokens of all pieces add up to the completion.
     """
 
-    def __init__(self, dialect: Dialect, start: Kind | None, *, echo: str = "", prompt_guess: int = 0) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        start: Kind | None,
+        *,
+        echo: str = "",
+        is_closed: bool = False,
+        prompt_guess: int = 0,
+    ) -> None:
         self.finish_reason: str | None = None
         self.reasons_apart = False
         """The server sends thinking in a field of its own."""
         self.has_text = False
         self._dialect = dialect
         self._splitter = Splitter(dialect, start)
-        self._has_tags = bool(dialect.open_tags or dialect.close_tags) or start == "thinking"
         self._echo = echo
+        self._is_closed = is_closed
         self._held = ""
+        self._newlines = 0
         self._prompt_guess = prompt_guess
         self._model = ""
         self._usage: WireUsage | None = None
@@ -45,14 +55,14 @@ class ReplyReader:
         self._total = 0
         self._tokens: dict[Kind, int] = {"thinking": 0, "answer": 0}
         self._chars: dict[Kind, int] = {"thinking": 0, "answer": 0}
-        self._waiting_kind: Kind = "answer"
-        self._waiting_tokens = 0
-        self._waiting_logprobs: tuple[TokenLogprob, ...] = ()
+        self._kind: Kind = self._splitter.kind
+        self._waiting: dict[Kind, tuple[int, tuple[TokenLogprob, ...]]] = {}
+        """Tokens and log-probabilities without a text to travel with."""
 
     def read(self, chunk: Chunk, out: list[Streamed]) -> None:
         """Append what the chunk says to ``out``. Raises `EngineError` if it says that the server failed."""
         if chunk.error:
-            raise _failure(chunk.error)
+            raise _failure(chunk.error, self.has_text)
         if chunk.model:
             self._model = chunk.model
         choice = _first(chunk)
@@ -60,6 +70,9 @@ class ReplyReader:
         logprobs: tuple[TokenLogprob, ...] = ()
         if choice is not None:
             reasoning, text = _texts(choice)
+            if self._is_closed:
+                # vLLM's parsers call all of it reasoning when the prompt already has the closing tag.
+                reasoning, text = "", reasoning + text
             self.finish_reason = choice.finish_reason or self.finish_reason
             if choice.logprobs is not None:
                 logprobs = token_logprobs(choice.logprobs)
@@ -69,9 +82,10 @@ class ReplyReader:
 
     def end(self, out: list[Streamed]) -> None:
         """The stream is over: append what was held back, and the `End`. Raises `EngineError` on a failed reply."""
-        parts = self._split(self._held) if self._held else []
-        self._take([*parts, *self._splitter.finish()], 0, (), out)
-        self._flush(out)
+        if parts := [*self._splitter.feed(self._held), *self._splitter.finish()]:
+            self._take(parts, 0, (), out)
+        self._flush("thinking", out)
+        self._flush("answer", out)
         if self.finish_reason in FAILURES:
             raise EngineError(f"the server ended the reply with {self.finish_reason!r}", kind="refused")
         out.append(End(FINISHES.get(self.finish_reason or "", "stop"), self._final_usage(), self._model))
@@ -107,17 +121,23 @@ class ReplyReader:
         if reasoning:
             if not self.reasons_apart:
                 # The server has taken the tags out: what is in the content field is the answer.
-                self.reasons_apart = True
+                self.reasons_apart, self._kind = True, "thinking"
                 self._splitter = Splitter(self._dialect, "answer")
             parts.append(("thinking", reasoning))
+            self._newlines = NEWLINES_DROPPED
         if text:
-            parts += self._split(self._without_echo(text) if self._echo else text)
+            if self._newlines:
+                text = self._without_newlines(text)
+            parts += self._splitter.feed(self._without_echo(text) if self._echo else text)
         return parts
 
-    def _split(self, text: str) -> list[Part]:
-        if not self._has_tags:
-            return [("answer", text)] if text else []
-        return self._splitter.feed(text)
+    def _without_newlines(self, text: str) -> str:
+        """As after a tag: vLLM leaves the newlines behind the closing tag in the content."""
+        while self._newlines and text.startswith("\n"):
+            text, self._newlines = text[1:], self._newlines - 1
+        if text:
+            self._newlines = 0
+        return text
 
     def _without_echo(self, text: str) -> str:
         self._held += text
@@ -128,29 +148,38 @@ class ReplyReader:
         return text
 
     def _take(self, parts: list[Part], tokens: int, logprobs: tuple[TokenLogprob, ...], out: list[Streamed]) -> None:
+        before = self._kind
+        if not self.reasons_apart:
+            self._kind = self._splitter.kind
         if not parts:
-            if not (self._waiting_tokens or self._waiting_logprobs or self.reasons_apart):
-                self._waiting_kind = self._kind_now()
-            self._waiting_tokens += tokens
-            self._waiting_logprobs += logprobs
+            # Half a tag, or a whole one: it belongs to the thinking on its one side.
+            kind: Kind = "thinking" if "thinking" in (before, self._kind) else "answer"
+            waited = self._waiting.get(kind, (0, ()))
+            self._waiting[kind] = (waited[0] + tokens, waited[1] + logprobs)
             return
-        if parts[0][0] != self._waiting_kind:
-            self._flush(out)
-        if self._waiting_tokens or self._waiting_logprobs:
-            tokens, logprobs = tokens + self._waiting_tokens, self._waiting_logprobs + logprobs
-            self._waiting_tokens, self._waiting_logprobs = 0, ()
+        if self._waiting:
+            tokens, logprobs = self._join_waiting(parts[0][0], tokens, logprobs, out)
         for kind, text in parts:
             self._emit(Piece(kind, text, tokens, logprobs), out)
             tokens, logprobs = 0, ()
-        self._waiting_kind = parts[-1][0] if self.reasons_apart else self._kind_now()
+        if self.reasons_apart:
+            self._kind = parts[-1][0]
 
-    def _kind_now(self) -> Kind:
-        return self._splitter.kind if self._has_tags else "answer"
+    def _join_waiting(
+        self, kind: Kind, tokens: int, logprobs: tuple[TokenLogprob, ...], out: list[Streamed]
+    ) -> tuple[int, tuple[TokenLogprob, ...]]:
+        """What waited, before the tokens of a piece of this kind; thinking before an answer becomes its own piece."""
+        if kind == "answer":
+            self._flush("thinking", out)
+        for waited_tokens, waited_logprobs in self._waiting.values():
+            tokens, logprobs = waited_tokens + tokens, waited_logprobs + logprobs
+        self._waiting.clear()
+        return tokens, logprobs
 
-    def _flush(self, out: list[Streamed]) -> None:
-        if self._waiting_tokens or self._waiting_logprobs:
-            self._emit(Piece(self._waiting_kind, "", self._waiting_tokens, self._waiting_logprobs), out)
-            self._waiting_tokens, self._waiting_logprobs = 0, ()
+    def _flush(self, kind: Kind, out: list[Streamed]) -> None:
+        tokens, logprobs = self._waiting.pop(kind, (0, ()))
+        if tokens or logprobs:
+            self._emit(Piece(kind, "", tokens, logprobs), out)
 
     def _emit(self, piece: Piece, out: list[Streamed]) -> None:
         if not self.has_text:
@@ -203,14 +232,17 @@ class ReplyReader:
         return (details.reasoning_tokens if details else None) or usage.reasoning_tokens or 0
 
 
-def _failure(error: Any) -> EngineError:
-    """An error told inside a stream; one that may pass is tried again if nothing has been said yet."""
-    message = f"the server broke the reply off: {reason_in(error)}"
-    code = error.get("code") if isinstance(error, dict) else None
-    status = int(code) if str(code).isdecimal() else None
+def _failure(error: Any, has_text: bool) -> EngineError:
+    """An error told inside a stream. One that may pass is tried again if nothing has been said yet."""
+    reason = reason_in(error)
+    code = str(error.get("code")) if isinstance(error, dict) else ""
+    status = int(code) if code.isdecimal() else None
+    if has_text:
+        return EngineError(f"the server broke the reply off: {reason}", kind="cut", status=status)
     if status is not None and 400 <= status < 500 and status != 429:
-        return EngineError(message, kind="refused", status=status)
-    return RetryLater(message, kind="overloaded" if status else "cut", status=status)
+        # vLLM checks some fields only after it has begun a stream with status 200.
+        return EngineError(f"the server answered {status}: {reason}", kind="refused", status=status)
+    return RetryLater(f"the server failed: {reason}", kind="overloaded" if status else "cut", status=status)
 
 
 def _first(chunk: Chunk) -> Choice | None:

@@ -27,6 +27,8 @@ class Server:
     """How the server turns messages into prompt text, so that a turn can be continued as a raw completion."""
     continues: Continues = ""
     """How the chat route is told to continue the last assistant message."""
+    prefill_base: str = ""
+    """Where continuing works, in place of ``/v1``."""
     echoes_prefill: bool = False
     """The chat reply may begin with the text that was to be continued."""
     counting: Mapping[str, Any] = field(default_factory=dict)
@@ -127,6 +129,7 @@ SERVERS: Mapping[str, Server] = {
             owned_by=frozenset({"deepseek"}),
             hosts=("api.deepseek.com",),
             continues="prefix",
+            prefill_base="/beta",
             counting=_USAGE,
             template_kwargs=False,
             think_off={"thinking": {"type": "disabled"}},

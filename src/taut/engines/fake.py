@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
@@ -95,8 +96,9 @@ class FakeEngine:
         """Play what the script says for this request."""
         self.requests.append(request)
         turn = self.script(request)
-        tokens = _missing(turn, request.prompt)
-        prompt = Count(sum(_count(text_of(m)) for m in request.prompt.messages), "reported")
+        tokens = _until_stop(_missing(turn, request.prompt), request.sampling.stop)
+        prompt = Count(_prompt_tokens(request.prompt), "reported")
+        began = time.monotonic()
         done: dict[Kind, int] = {"thinking": 0, "answer": 0}
         finish: Finish = "stop"
         try:
@@ -108,6 +110,8 @@ class FakeEngine:
                     finish = "length"
                     break
                 await asyncio.sleep(self.token_s)
+                if request.deadline_s is not None and time.monotonic() - began > request.deadline_s:
+                    raise EngineError(f"no answer within {request.deadline_s:g} s", kind="timeout")
                 done[kind] += 1
                 yield Piece(kind, text, 1, _logprobs(text, request))
             if turn.error and len(tokens) <= turn.error_after_tokens:
@@ -140,6 +144,23 @@ def _missing(turn: Scripted, prompt: Prompt) -> list[tuple[Kind, str]]:
         return _spaced(given.answer, answer[_count(given.answer) :])
     rest = _spaced(given.thinking, thinking[_count(given.thinking) :])
     return rest if turn.never_closes else rest + answer
+
+
+def _until_stop(tokens: list[tuple[Kind, str]], stops: tuple[str, ...]) -> list[tuple[Kind, str]]:
+    """The tokens before the first stop string, wherever in the turn it comes."""
+    text = "".join(part for _, part in tokens)
+    left = min((text.find(stop) for stop in stops if stop in text), default=len(text))
+    kept: list[tuple[Kind, str]] = []
+    for kind, part in tokens:
+        if left > 0:
+            kept.append((kind, part[:left]))
+        left -= len(part)
+    return kept
+
+
+def _prompt_tokens(prompt: Prompt) -> int:
+    given = prompt.turn.thinking, prompt.turn.answer
+    return sum(map(_count, [text_of(message) for message in prompt.messages] + list(given)))
 
 
 def _spaced(before: str, tokens: list[tuple[Kind, str]]) -> list[tuple[Kind, str]]:

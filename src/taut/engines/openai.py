@@ -185,7 +185,13 @@ class OpenAIEngine:
 
     async def _attempt(self, request: Request, watch: Watch) -> tuple[Exchange, list[Streamed]]:
         plan = await self._planner.plan(request, reasons_apart=self._reasons_apart)
-        reader = ReplyReader(self.dialect, plan.start, echo=plan.echo, prompt_guess=plan.prompt_guess_tokens)
+        reader = ReplyReader(
+            self.dialect,
+            plan.start,
+            echo=plan.echo,
+            is_closed=plan.is_closed,
+            prompt_guess=plan.prompt_guess_tokens,
+        )
         exchange = Exchange(self._http, watch, reader)
         try:
             await exchange.send(plan)

@@ -1,11 +1,12 @@
 """What every task set shares: the options, which items are taken, and how a question becomes a `Task`.
 
-**Which items.** Items are ranked by a hash of ``(seed, item id)`` and the first ``limit`` ranks are taken, in the order of the source.
-So an item's rank depends on nothing else, and a larger limit only adds items.
+**Which items.** Items are ranked by a hash of ``(seed, item id)`` and the first ``limit`` ranks are taken, in the
+order of the source. So an item's rank depends on nothing else, and a larger limit only adds items.
 
 **The question** is the source's own text. Where a set needs to be told how to answer, one line is added: mathematics
 gets `BOX_LINE`, choices get `LETTER_LINE`. ``LoadOptions(format_line=False)`` leaves it out.
-``Task.metadata["answer_format"]`` says what kind of answer is asked for: ``number``, ``latex``, ``choice`` or ``text``.
+``Task.metadata["answer_format"]`` says what kind of answer is asked for: ``number``, ``latex``, ``choice`` or
+``text``.
 """
 
 from __future__ import annotations

@@ -95,7 +95,8 @@ def _read_csv(path: Path) -> Iterator[Row]:
                 raise UsageError(f"{place} does not have {len(reader.fieldnames or ())} cells as the first line has")
             yield Row(cells, place, index)
     except csv.Error as error:
-        raise UsageError(f"{path}, line {reader.line_num} is not CSV: {one_line(error)}") from None
+        # The outer reader counts a line only once it is read.
+        raise UsageError(f"{path}, line {reader.reader.line_num} is not CSV: {one_line(error)}") from None
 
 
 def _read_parquet(path: Path) -> Iterator[Row]:

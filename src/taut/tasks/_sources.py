@@ -90,7 +90,8 @@ def _from_hub(source: Source, split: str) -> Iterator[Row]:
         ) from None
     try:
         dataset = datasets.load_dataset(source.hub, source.config, split=split)
-    except Exception as error:  # noqa: BLE001 - a dozen classes of three packages, all of them mean: not to be had
+    except Exception as error:
+        # A dozen classes of three packages, all of which mean that it is not to be had.
         raise UsageError(f"{source.hub} could not be fetched from the hub: {one_line(error)}") from error
     for index, cells in enumerate(dataset):
         yield Row(cells, f"{source.hub}, {split} row {index + 1}", index)

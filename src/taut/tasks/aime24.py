@@ -1,6 +1,7 @@
 """AIME 2024: the 30 problems of the American Invitational Mathematics Examination I and II.
 
-Source: HuggingFaceH4/aime_2024, split ``train``; problems (c) Mathematical Association of America. Answers are whole numbers from 0 to 999.
+Source: HuggingFaceH4/aime_2024, split ``train``; problems (c) Mathematical Association of America. Answers are whole
+numbers from 0 to 999.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """AIME 2025: the 30 problems of the American Invitational Mathematics Examination I and II.
 
-Source: math-ai/aime25, split ``test``; problems (c) Mathematical Association of America. Answers are whole numbers from 0 to 999.
+Source: math-ai/aime25, split ``test``; problems (c) Mathematical Association of America. Answers are whole numbers
+from 0 to 999.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Your own questions: a path ending in ``.jsonl``, ``.csv`` or ``.parquet``.
 
-Columns are found by their usual names (``question``, ``problem``, ``prompt``; ``answer``, ``reference``, ``target``; ``id``), or named with
-``columns``. Without an answer column every answer stays *not scored*. With an ``options`` column (a list) the answer is the
-letter of the right option or its text. Unless a verifier is named, one is picked for the whole file: ``number`` where all answers are
-numbers, ``math`` where one holds LaTeX, else ``exact``.
+Columns are found by their usual names (``question``, ``problem``, ``prompt``; ``answer``, ``reference``, ``target``;
+``id``), or named with ``columns``. Without an answer column every answer stays *not scored*. With an ``options``
+column (a list) the answer is the letter of the right option or its text. Unless a verifier is named, one is picked
+for the whole file: ``number`` where all answers are numbers, ``math`` where one holds LaTeX, else ``exact``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """GPQA Diamond: 198 questions of graduate biology, physics and chemistry with four options (arXiv:2311.12022).
 
 Source: Idavidrein/gpqa, licence CC BY 4.0, gated: accept its terms on the hub first. Split ``train`` (its only one).
-The source names the right option first; here the four are ordered by a hash of the seed, the question's id and the option.
+The source names the right option first; here the four are ordered by a hash of the seed, the question's id and the
+option.
 """
 
 from __future__ import annotations

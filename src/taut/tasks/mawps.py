@@ -1,7 +1,7 @@
 """MAWPS: short word problems of one or few steps (Koncel-Kedziorski et al. 2016, aclanthology N16-1136).
 
-Source: MU-NLPC/Calc-mawps, licence MIT, split ``test``; or the parts AddSub, SingleEq and SingleOp in one file, told apart
-by the column ``set``. Answers are numbers.
+Source: MU-NLPC/Calc-mawps, licence MIT, split ``test``; or the parts AddSub, SingleEq and SingleOp in one file, told
+apart by the column ``set``. Answers are numbers.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ The rule that all of them keep:
   be read, or the checking library failed or ran out of time. `Score.why` says which.
 
 A verifier's file defines three functions: ``verify(answer, task) -> Score``; ``extract(answer) -> str | None``, the
-answer as it stands in the text; and ``same(a, b) -> bool``, whether two extracted answers mean the same.
+answer as it stands in the text; and ``same(a, b) -> bool``, whether two extracted answers mean the same. One that
+judges without `Task.reference` says ``WITHOUT_REFERENCE = True``.
 """
 
 from taut.verify._scoring import score

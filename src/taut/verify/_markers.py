@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 
-TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(r"</?answer>", re.IGNORECASE)
 _BOX_PART = re.compile(r"\\(?:boxed|fbox)\s{0,3}\{|\\.|[{}]", re.DOTALL)
 _BARE_BOX = re.compile(r"\\boxed[ \t]+([^\s{}$]+)")
 _HASHES = re.compile(r"####[ \t]*([^\n]*)")
 _ANSWER_IS = re.compile(r"\banswer\b[*_\s]{0,4}(?:is\b|:|=|was\b|are\b)[*_:\s]{0,6}", re.IGNORECASE)
 WINDOW_CHARS = 300
 """How far an answer may reach behind the words "the answer is"."""
+MAX_PLACES = 20
+"""How many places with these words are looked at, from the end."""
 
 
 def marked(answer: str) -> str | None:
@@ -21,15 +24,14 @@ def marked(answer: str) -> str | None:
 
 def tagged(answer: str) -> str | None:
     """The inside of the last ``<answer>…</answer>``."""
-    opened = answer.lower().rfind("<answer>")
-    while opened >= 0:
-        found = TAG.match(answer, opened)
-        if found:
-            return boxed(found[1]) or found[1].strip()
-        # Nothing closes after this tag; an earlier one can only close before it.
-        answer = answer[:opened]
-        opened = answer.lower().rfind("<answer>") if "</answer>" in answer.lower() else -1
-    return None
+    opened: int | None = None
+    last: str | None = None
+    for tag in _TAG.finditer(answer):
+        if not tag[0].startswith("</"):
+            opened = tag.end()
+        elif opened is not None:
+            last, opened = answer[opened : tag.start()].strip(), None
+    return None if last is None else boxed(last) or last
 
 
 def boxed(answer: str) -> str | None:
@@ -47,7 +49,7 @@ def boxed(answer: str) -> str | None:
     if best is not None:
         return answer[best[0] : best[1]].strip()
     bare = None
-    for bare in _BARE_BOX.finditer(answer):
+    for bare in _BARE_BOX.finditer(answer):  # noqa: B007 - only the last one counts
         pass
     return bare[1] if bare else None
 
@@ -55,15 +57,16 @@ def boxed(answer: str) -> str | None:
 def after_hashes(answer: str) -> str | None:
     """What follows the last ``####`` on its line (GSM8K's own mark)."""
     last = None
-    for last in _HASHES.finditer(answer):
+    for last in _HASHES.finditer(answer):  # noqa: B007 - only the last one counts
         pass
     return last[1].strip() if last else None
 
 
 def after_answer_is(answer: str) -> list[str]:
-    """The rests of the lines behind "the answer is" and "answer:", the last one first."""
+    """The rests of the lines behind "the answer is" and "answer:", the last one first, at most `MAX_PLACES`."""
     rests = []
-    for found in _ANSWER_IS.finditer(answer):
+    # A bounded queue keeps the last ones without holding a match for every place in a long text.
+    for found in deque(_ANSWER_IS.finditer(answer), maxlen=MAX_PLACES):
         rest = answer[found.end() : found.end() + WINDOW_CHARS].partition("\n")[0].strip()
         if rest:
             rests.append(rest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -33,12 +34,13 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 )
 # Atomic, so that "70,000" is never read as 70. A number that is part of an expression is not read at all.
 _WHOLE = r"(?>\d{1,3}(?:,\d{3})++(?!\d)|\d{1,3}(?:\ \d{3})++(?![\d/])|\d++)"
-_NO_FACTOR = r"(?!\ ?(?:\^|\\(?:sqrt|pi|frac|times|cdot|theta|alpha|log|ln)\b))"
+_NO_FACTOR = r"(?!\ ?(?:\^|\\(?:sqrt|pi|frac|times|cdot|theta|alpha|log|ln)(?![a-zA-Z])))"
+_NO_INDEX = r"(?<!\w)(?<!\d\.)(?<![\^_])(?<![\^_]\{)(?<!sqrt\{)"
 _NUMBER = re.compile(
-    rf"""(?<!\w)(?<!\d\.)
+    rf"""{_NO_INDEX}
     (?P<sign>(?:(?<![\w)\]}}])[-+])?)
     (?:(?P<units>\d++)\ )?(?P<top>\d++)\ ?/\ ?(?P<bottom>\d++)(?![\d/]|\.\d){_NO_FACTOR}
-    |(?<!\w)(?<!\d\.)(?P<sign2>(?:(?<![\w)\]}}])[-+])?)
+    |{_NO_INDEX}(?P<sign2>(?:(?<![\w)\]}}])[-+])?)
     (?P<whole>{_WHOLE}?+)(?P<part>(?:\.\d++)?+)(?<=\d){_NO_FACTOR}
     (?P<exponent>(?:[eE][-+]?\d{{1,3}}(?!\w))?)
     (?P<scale>(?:\ (?:thousand|million|billion|trillion)\b)?)
@@ -70,12 +72,14 @@ class Number:
                 rest //= prime
         return rest != 1
 
-    @property
-    def step(self) -> Fraction | None:
-        """One unit of the last written digit where at least three digits are written, else ``None``."""
-        if not self.decimals or abs(self.value) * Fraction(10) ** self.decimals < 100:
-            return None
-        return Fraction(1, 10**self.decimals)
+    def shortens(self, other: Number) -> bool:
+        """Whether this is ``other`` cut off or rounded to its decimals, with at least three significant digits."""
+        if not self.decimals:
+            return False
+        power = 10**self.decimals
+        written, full = abs(self.value) * power, abs(other.value) * power
+        is_near = written in (math.floor(full), math.floor(full + Fraction(1, 2)))
+        return is_near and written >= 100 and (self.value < 0) == (other.value < 0)
 
 
 def plain(text: str) -> str:
@@ -89,7 +93,7 @@ def plain(text: str) -> str:
 def last_number(text: str) -> str | None:
     """The last number that stands in a text, as written."""
     found = None
-    for found in _NUMBER.finditer(plain(text)):
+    for found in _NUMBER.finditer(plain(text)):  # noqa: B007 - only the last one counts
         pass
     return found[0].strip() if found else None
 
@@ -110,12 +114,17 @@ def read(text: str) -> Number | None:
     found = list(_NUMBER.finditer(text))
     if len(found) != 1:
         return None
-    rest = (text[: found[0].start()] + " " + text[found[0].end() :]).strip(" .,;:!")
-    if re.search(r"[\d\\+*^=<>{}]", rest) or (
+    rest = (text[: found[0].start()] + " " + text[found[0].end() :]).strip(" .,;:")
+    if re.search(r"[\d\\+*^=<>{}!]", rest) or (
         len(rest) == 1 and rest.isalpha() and rest not in _LETTERS_THAT_ARE_UNITS
     ):
         return None
     return _number(found[0])
+
+
+def is_bare(text: str) -> bool:
+    """Whether ``text`` is a number and nothing else: neither words nor units, a currency or percent sign apart."""
+    return _NUMBER.fullmatch(plain(text).strip()) is not None and read(text) is not None
 
 
 def equal(a: Number, b: Number) -> bool:
@@ -135,10 +144,7 @@ def _more(number: Number) -> int | None:
 def _close(a: Number, b: Number) -> bool:
     if a.value == b.value:
         return True
-    difference = abs(a.value - b.value)
-    return any(
-        endless.is_endless and short.step is not None and difference < short.step for endless, short in ((a, b), (b, a))
-    )
+    return (a.is_endless and b.shortens(a)) or (b.is_endless and a.shortens(b))
 
 
 def _behind_equals(text: str) -> str:

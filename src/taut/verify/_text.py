@@ -10,7 +10,7 @@ _EDGES = " \t\n\"'`*_$.,;:!?“”‘’"
 
 
 def find_text(answer: str, whole: bool = False) -> str | None:
-    """The marked answer (tag, box, ``####`` in the last line, "the answer is"), else the last line, or the whole text."""
+    """The marked answer (tag, box, ``####`` in the last line, "the answer is"), else the last line or all."""
     marked = _markers.marked(answer)
     if marked:
         return marked

@@ -1,8 +1,9 @@
-"""The letter of an option, A to J: ``\\boxed{C}``, "(C)", "**C**", "The answer is C.", "C. 42 km", or an option's own text.
+"""The letter of an option, A to J, or the option's own text: "(C)", "**C**", "The answer is C.", "C. 42 km".
 
-The letter is read from the last ``<answer>`` tag, else the last ``\\boxed{}``, else behind the last "the answer is" or "answer:" that names one,
-else from the whole text if it is nothing but an option, else the last letter standing alone. There a bare "A" or "I" is a word and
-does not count; in brackets, in bold or with a dot it does. Letters beyond the task's options are no letters.
+The letter is read from the last ``<answer>`` tag, else the last ``\\boxed{}``, else behind the last "the answer is"
+or "answer:" that names one, else from the whole text if it is nothing but an option, else the last letter standing
+alone. There a bare "A" or "I" is a word and does not count; in brackets, in bold, behind "option" or as the last
+word it does. Letters beyond the task's options are no letters.
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ LETTERS = "ABCDEFGHIJ"
 _START = re.compile(
     r"(?:\\(?:text|textbf|mathrm|mathbf)\s?\{|[\s(*$\[{\"'`]|option\b|choice\b)*([A-Ja-j])(?![\w'’])", re.IGNORECASE
 )
-_DECORATED = re.compile(r"\(([A-J])\)|\*\*\(?([A-J])[).:]*\*\*|^\s{0,8}\(?([A-J])[).:](?=\s|$)", re.MULTILINE)
+_DECORATED = re.compile(
+    r"\(([A-J])\)|\*\*\(?([A-J])[).:]*\*\*|^\s{0,8}\(?([A-J])[).:](?=\s|$)"
+    r"|\b(?:[Oo]ption|[Cc]hoice|[Ll]etter)(?: is)? ([A-J])(?![\w'’])",
+    re.MULTILINE,
+)
+_AT_END = re.compile(r"(?<![\w'’])(?:([A-HJ])[.)*]{0,3}|(I)\.)\s*\Z")
 _BARE = re.compile(r"(?<![\w'’\\-])([B-HJ])(?![\w'’-])")
 
 
@@ -79,7 +85,7 @@ def _letter_of_text(text: str, options: Sequence[str]) -> str | None:
 
 def _last_letter(answer: str) -> str | None:
     last: tuple[int, str] | None = None
-    for pattern in (_DECORATED, _BARE):
+    for pattern in (_DECORATED, _BARE, _AT_END):
         for found in pattern.finditer(answer):
             letter = next(group for group in found.groups() if group)
             if last is None or found.start() > last[0]:

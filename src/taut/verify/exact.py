@@ -1,7 +1,8 @@
 """The same text, after normalisation: case, Unicode width, runs of spaces and punctuation at the ends do not matter.
 
-The answer is what stands in the last ``<answer>`` tag; else in the last ``\\boxed{}``; else behind ``####`` in the last line; else behind
-the last "the answer is" or "answer:"; else the last line that is not empty. The reference may be a list of texts of which any counts.
+The answer is what stands in the last ``<answer>`` tag; else in the last ``\\boxed{}``; else behind ``####`` in the
+last line; else behind the last "the answer is" or "answer:"; else the last line that is not empty. The reference may
+be a list of texts of which any counts.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """Numbers, compared exactly: "1,234.50", "$5", "3/4", "1 1/2", "5 km", "50%", "1.5e3".
 
-**Which number.** What stands in the last ``<answer>`` tag; else in the last ``\\boxed{}``; else behind the last ``####``;
-else the first number behind the last "the answer is" or "answer:" that has one (behind its last ``=``); else the last
-number of the text. A tag or box must hold one number (with a unit or a leading ``x =``): several numbers or an
-expression are a wrong answer. No number at all is a wrong answer.
+**Which number.** What stands in the last ``<answer>`` tag; else in the last ``\\boxed{}``; else behind the last
+``####``; else the first number behind the last "the answer is" or "answer:" that has one (behind its last ``=``);
+else the last number of the text. A tag or box must hold one number (with a unit or a leading ``x =``): several
+numbers or an expression are a wrong answer. No number at all is a wrong answer.
 
 **Equal.** As exact fractions. Besides, where one of the two has endless decimals (1/3, or six and more decimals
-written), the other may be a shortened form of it: at least three significant digits, less than one unit of its last digit away
-(0.333 is 1/3, 0.33 is not). A percent sign is a unit: "50%" equals 50, and 0.5 too; never "0.5%". Commas and spaces group
-thousands only in groups of three, the decimal point is a point.
+written), the other may be that number cut off or rounded, with at least three significant digits (0.333 is 1/3; 0.33
+and 0.334 are not). A percent sign is a unit: "50%" equals 50, and 0.5 too; never "0.5%". Commas and spaces group
+thousands only in groups of three; the decimal point is a point.
 
 **Not scored** where the reference is not one finite number.
 """
@@ -22,7 +22,7 @@ from typing import Any
 from taut.core import Score, Task
 from taut.errors import VerifierError
 from taut.verify import _markers
-from taut.verify._numbers import Number, equal, first_number, last_number, read
+from taut.verify._numbers import Number, equal, first_number, is_bare, last_number, read
 
 _STARTS_WITH_NUMBER = re.compile(r"[-+−$£€¥ \\(*]{0,6}\.?\d")
 
@@ -63,12 +63,8 @@ def same(a: str, b: str) -> bool:
 
 
 def is_number(reference: Any) -> bool:
-    """Whether a reference can be compared by this verifier."""
-    try:
-        read_reference(reference)
-    except VerifierError:
-        return False
-    return True
+    """Whether a reference is a number and nothing else, so that this verifier suits it: not "6th" or "5 apples"."""
+    return not isinstance(reference, bool) and is_bare(str(reference))
 
 
 def read_reference(reference: Any) -> Number:

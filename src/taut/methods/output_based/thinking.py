@@ -2,8 +2,9 @@
 
 A rule says go on, stop or extend. A ceiling that it knows beforehand is sent to the engine as ``max_tokens``, so
 that nothing is generated past it and the count is exact; an answer cut by that ceiling goes on in a second call, which
-the engine's prefix cache makes cheap. Thinking may be cut, an empty answer may not happen: room for it is kept, thinking
-that ends without an answer is closed and continued, and an empty answer is asked for once more with a beginning.
+the engine's prefix cache makes cheap. Thinking may be cut, an empty answer may not happen: room for it is kept,
+thinking that ends without an answer is closed and continued, and an empty answer is asked for once more with a
+beginning.
 
 A model without thinking tags is handled as in two-stage zero-shot chain of thought (Kojima et al. 2022,
 arXiv:2205.11916): what it writes after "Let's think step by step." is the thinking, and its dialect's closing words
@@ -182,8 +183,8 @@ class _Loop:
         return max(left, 0) if self.tokens["answer"] else max(left, 1)
 
     def _take(self, piece: Piece) -> None:
-        """Add a piece to the turn and let the client see it."""
+        """Add a piece to the turn and let the client see it; after the close, all of it is answer."""
+        piece = replace(piece, kind="answer") if self.closed else piece
         self.session.show(piece)
-        kind = piece.kind if not self.closed else "answer"
-        self.written[kind].append(piece.text)
-        self.tokens[kind] += piece.tokens
+        self.written[piece.kind].append(piece.text)
+        self.tokens[piece.kind] += piece.tokens

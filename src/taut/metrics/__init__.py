@@ -1,0 +1,22 @@
+"""What a set of traces says: accuracy, tokens, time and money per preset, each with its interval. Plain functions.
+
+`summarize` makes the `Summary` that ``summary.json`` holds; `nouns` says what every number in it means.
+"""
+
+from taut.metrics.comparison import accuracy_efficiency_score, pareto_front
+from taut.metrics.nouns import Amount, Comparison, EngineUse, Estimate, Latency, PresetSummary, Summary
+from taut.metrics.summary import check_prices, summarize
+
+__all__ = [
+    "Amount",
+    "Comparison",
+    "EngineUse",
+    "Estimate",
+    "Latency",
+    "PresetSummary",
+    "Summary",
+    "accuracy_efficiency_score",
+    "check_prices",
+    "pareto_front",
+    "summarize",
+]

@@ -1,0 +1,148 @@
+"""Intervals and tests. Answers to one question under several seeds stay together: the question is what is sampled."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from taut.errors import UsageError
+from taut.metrics.nouns import CONFIDENCE, Estimate
+
+MINIMUM_QUESTIONS = 5
+"""Below this a bootstrap has too few distinct resamples to mean anything: 82 % instead of 95 % covered at 5 already,
+before the widening."""
+RESAMPLES = 9999
+BATCH_NUMBERS = 4_000_000
+"""Numbers held in memory at once while resampling (8 bytes each)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """One question: the sum over its answers, and what it is divided by (their number, or the baseline's sum)."""
+
+    numerator: float
+    denominator: float
+
+
+def library(name: str) -> Any:
+    """An optional package. Raises `UsageError` naming the extra that has it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        package = name.partition(".")[0]
+        raise UsageError(f"intervals need the package {package}, which is missing: pip install 'taut[bench]'") from None
+
+
+def proportion(questions: Sequence[Sums]) -> Estimate | None:
+    """A share of right answers with Wilson's interval; ``None`` without answers.
+
+    Several answers to one question tell less than as many questions. Their number is then divided by the design
+    effect (the variance between questions over the variance of independent answers; Korn and Graubard 1998), but
+    never by so much that less than the number of questions is left.
+    """
+    answers = sum(q.denominator for q in questions)
+    if answers == 0:
+        return None
+    share = sum(q.numerator for q in questions) / answers
+    low, high = wilson(share, _effective_answers(questions, share, answers))
+    return Estimate(share, low, high)
+
+
+def wilson(share: float, answers: float) -> tuple[float, float]:
+    """Wilson's score interval (1927) for a share of ``answers``, which need not be whole."""
+    z = float(library("scipy.stats").norm.ppf((1 + CONFIDENCE) / 2))
+    centre = share + z * z / (2 * answers)
+    spread = z * (share * (1 - share) / answers + (z / (2 * answers)) ** 2) ** 0.5
+    scale = 1 + z * z / answers
+    # Rounding may leave 1e-17 where the formula gives exactly 0 or 1.
+    low = 0.0 if share == 0 else (centre - spread) / scale
+    return low, 1.0 if share == 1 else (centre + spread) / scale
+
+
+def _effective_answers(questions: Sequence[Sums], share: float, answers: float) -> float:
+    if answers == len(questions):
+        return answers
+    if not 0 < share < 1 or len(questions) < 2:
+        return len(questions)
+    squares = sum((q.numerator - share * q.denominator) ** 2 for q in questions)
+    variance = squares * len(questions) / (len(questions) - 1) / answers**2
+    effective = share * (1 - share) / variance if variance > 0 else answers
+    return min(max(effective, float(len(questions))), answers)
+
+
+def ratio_of_sums(questions: Sequence[Sums], *, seed: int = 0) -> Estimate | None:
+    """Sum over sum, resampling questions; ``None`` when the denominator is 0. No interval below 5 questions.
+
+    The percentile interval is widened by Hesterberg's correction (2015, arXiv:1411.5279, section 5.3): without it,
+    lognormal tokens of 5, 10 and 24 questions were covered 82, 87 and 90 % of the time; BCa did no better.
+    """
+    denominator = sum(q.denominator for q in questions)
+    if denominator == 0:
+        return None
+    value = sum(q.numerator for q in questions) / denominator
+    if len(questions) < MINIMUM_QUESTIONS:
+        return Estimate(value)
+    low, high = _bootstrap(questions, seed)
+    return Estimate(value, low, high)
+
+
+def _bootstrap(questions: Sequence[Sums], seed: int) -> tuple[float | None, float | None]:
+    numpy, stats = library("numpy"), library("scipy.stats")
+
+    def statistic(numerator: Any, denominator: Any, axis: int = -1) -> Any:
+        return numerator.sum(axis=axis) / denominator.sum(axis=axis)
+
+    # A resample of questions on which the baseline spent nothing has no ratio, and then there is no interval.
+    with numpy.errstate(divide="ignore", invalid="ignore"):
+        found = stats.bootstrap(
+            (numpy.array([q.numerator for q in questions]), numpy.array([q.denominator for q in questions])),
+            statistic,
+            paired=True,
+            vectorized=True,
+            method="percentile",
+            n_resamples=RESAMPLES,
+            batch=max(1, BATCH_NUMBERS // len(questions)),
+            confidence_level=widened_confidence(len(questions)),
+            rng=numpy.random.default_rng(seed),
+        ).confidence_interval
+    low, high = float(found.low), float(found.high)
+    return (low, high) if numpy.isfinite([low, high]).all() else (None, None)
+
+
+def widened_confidence(n: int) -> float:
+    """The nominal level at which a percentile interval over ``n`` items is as wide as a t interval."""
+    stats = library("scipy.stats")
+    t = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)
+    return float(1 - 2 * stats.norm.cdf(-((n / (n - 1)) ** 0.5) * t))
+
+
+def mean_difference(differences: Sequence[float]) -> Estimate | None:
+    """The mean over questions of differences between -1 and 1; ``None`` without any.
+
+    The interval is the adjusted Wald interval for paired shares (Bonett and Price 2012, doi:10.3102/1076998611411915):
+    one question won and one lost are added before the usual formula. A bootstrap of 24 questions that all agree would
+    give a difference of exactly 0 with no doubt at all.
+    """
+    if not differences:
+        return None
+    z = float(library("scipy.stats").norm.ppf((1 + CONFIDENCE) / 2))
+    adjusted = [*differences, 1.0, -1.0]
+    centre = sum(adjusted) / len(adjusted)
+    variance = sum((d - centre) ** 2 for d in adjusted) / len(adjusted)
+    spread = z * (variance / len(adjusted)) ** 0.5
+    value = sum(differences) / len(differences)
+    return Estimate(value, max(-1.0, centre - spread), min(1.0, centre + spread))
+
+
+def sign_test(won: int, lost: int) -> float:
+    """Exact two-sided p that winning and losing are equally likely; 1 when nothing was won or lost."""
+    if won + lost == 0:
+        return 1.0
+    return float(library("scipy.stats").binomtest(won, won + lost).pvalue)
+
+
+def quantile(values: Sequence[float], share: float) -> float | None:
+    """The quantile with linear interpolation; ``None`` without values."""
+    return float(library("numpy").quantile(values, share)) if values else None

@@ -1,0 +1,78 @@
+"""The picture: in its frame, readable, and with names that keep apart."""
+
+from __future__ import annotations
+
+import random
+from itertools import combinations
+from xml.etree import ElementTree
+
+import pytest
+
+from taut.metrics import Estimate, summarize
+from taut.report.html import NARROW, WIDE
+from taut.report.picture import CHARACTER_PX, FONT_PX, Box, Point, picture, points_of
+from tests.made_run import PRESETS, plausible_traces
+
+
+def crowd(seed: int, size: int) -> list[Point]:
+    """Presets close together, as real ones are."""
+    draw = random.Random(seed)
+    points = []
+    for i in range(size):
+        tokens, accuracy = draw.uniform(100, 600), draw.uniform(0.6, 0.8)
+        points.append(
+            Point(
+                f"preset_number_{i}",
+                Estimate(tokens, tokens * 0.9, tokens * 1.1),
+                Estimate(accuracy, accuracy - 0.1, accuracy + 0.1),
+                is_baseline=i == 0,
+                is_on_front=i < 3,
+            )
+        )
+    return points
+
+
+def names_in(svg: str) -> list[Box]:
+    boxes = []
+    for text in ElementTree.fromstring(svg).iter("text"):
+        if (text.get("class") or "").startswith("name"):
+            left, base = float(text.get("x") or 0), float(text.get("y") or 0)
+            boxes.append(Box(left, base - FONT_PX + 3, left + len(text.text or "") * CHARACTER_PX, base + 3))
+    return boxes
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("seed", range(8))
+def test_names_keep_apart_and_inside(size: tuple[int, int], seed: int) -> None:
+    boxes = names_in(picture(crowd(seed, 8), *size))
+    assert len(boxes) == 8
+    assert all(one.overlap(other) == 0 for one, other in combinations(boxes, 2))
+    assert all(box.left >= 0 and box.top >= 0 and box.right <= size[0] and box.bottom <= size[1] for box in boxes)
+
+
+def test_the_front_and_both_error_bars_are_drawn() -> None:
+    traces = plausible_traces(20)
+    summary = summarize(traces, baseline="direct", presets=list(PRESETS))
+    root = ElementTree.fromstring(picture(points_of(summary), *WIDE))
+    kinds = [(element.get("class") or "").split()[0] for element in root.iter() if element.get("class")]
+    assert kinds.count("dot") == 6
+    assert kinds.count("bar") == 12
+    assert kinds.count("front") == 1
+
+
+def test_a_name_cannot_break_out_of_the_picture() -> None:
+    point = Point("<script>alert(1)</script>&", Estimate(5), Estimate(0.5), is_baseline=True, is_on_front=True)
+    svg = picture([point], *WIDE)
+    assert "<script" not in svg
+    assert names_in(svg)
+
+
+@pytest.mark.parametrize(("tokens", "accuracy"), [(0.0, 0.0), (0.4, 1.0), (1.0, 0.5), (2e6, 0.999)])
+def test_extreme_values_have_a_picture(tokens: float, accuracy: float) -> None:
+    svg = picture([Point("p", Estimate(tokens), Estimate(accuracy), is_baseline=True, is_on_front=True)], *NARROW)
+    assert "nan" not in svg
+    assert "inf" not in svg
+
+
+def test_no_points_have_no_picture() -> None:
+    assert picture([], *WIDE) == ""
