@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pytest
 
 from taut.cli import main
 from taut.config import Config, load_config, open_engine
-from taut.core import Count, End, Piece, Prompt, Request, TokenLogprob, Usage
+from taut.core import Count, End, Piece, Prompt, Request, Streamed, TokenLogprob, Usage
 from taut.dialects import by_name
 from taut.doctor import Check, Identity, Report, examine, presets_under, toml_block
 from taut.doctor import server as server_checks
@@ -83,6 +83,16 @@ async def test_an_honest_endpoint_is_believed(look: Callable[[Patient], object])
     assert found.verdict == "yes", found.seen
 
 
+class Unstoppable(FakeEngine):
+    """Hears of stop strings in its script only."""
+
+    async def stream(self, request: Request) -> AsyncIterator[Streamed]:
+        script = self.script(request)
+        bare = replace(request, sampling=replace(request.sampling, stop=()))
+        async for item in FakeEngine(script=lambda _: script).stream(bare):
+            yield item
+
+
 def ignores_everything(request: Request) -> Scripted:
     return Scripted(THINKS, ANSWERS)
 
@@ -90,7 +100,6 @@ def ignores_everything(request: Request) -> Scripted:
 @pytest.mark.parametrize(
     ("look", "verdict"),
     [
-        (stop, "no"),
         (answer_prefill, "no"),
         (open_thought, "no"),
         (thinking_switch, "no"),
@@ -106,12 +115,18 @@ async def test_an_endpoint_that_ignores_what_it_is_asked_is_caught(
     assert found.verdict == verdict, found.seen
 
 
+async def test_a_stop_string_that_is_ignored_is_caught() -> None:
+    found = await stop(Patient(Unstoppable(script=ignores_everything), 5.0))
+    assert found.verdict == "no"
+    assert found.seen.startswith("ignored")
+
+
 async def test_a_stop_string_that_is_returned_is_caught() -> None:
     def returns_it(request: Request) -> Scripted:
         mark = "".join(request.sampling.stop)
         return Scripted(THINKS.partition(mark)[0] + mark if mark else THINKS)
 
-    found = await stop(patient_of(returns_it))
+    found = await stop(Patient(Unstoppable(script=returns_it), 5.0))
     assert found.verdict == "no"
     assert "but returns it" in found.seen
 
@@ -124,7 +139,7 @@ async def test_one_seed_that_gives_two_texts_is_caught() -> None:
 
 async def test_an_open_thought_that_comes_back_as_answer_is_caught() -> None:
     class SaysAnswer(FakeEngine):
-        async def stream(self, request: Request):  # type: ignore[no-untyped-def]
+        async def stream(self, request: Request) -> AsyncIterator[Streamed]:
             yield Piece("answer", "blue red green", 3)
             count = Count(3, "reported")
             yield End("stop", Usage(count, count, Count(0, "reported")))
@@ -163,7 +178,7 @@ async def test_the_default_fake_offers_two_alternatives_where_twenty_are_asked_f
 async def test_a_refusal_of_twenty_alternatives_leads_to_fewer() -> None:
     @dataclass(slots=True)
     class AtMostFive(FakeEngine):
-        async def stream(self, request: Request):  # type: ignore[no-untyped-def]
+        async def stream(self, request: Request) -> AsyncIterator[Streamed]:
             if request.top_logprobs > 5:
                 raise EngineError("at most 5", kind="refused", status=400)
             top = tuple((f"t{n}", -1.0 - n) for n in range(request.top_logprobs))
@@ -284,7 +299,7 @@ async def test_a_check_ends_with_its_time() -> None:
 
 async def test_counts_that_differ_from_the_end_are_caught() -> None:
     class Miscounts(FakeEngine):
-        async def stream(self, request: Request):  # type: ignore[no-untyped-def]
+        async def stream(self, request: Request) -> AsyncIterator[Streamed]:
             yield Piece("answer", "Once upon a time", 1)
             yield End("stop", Usage(Count(9, "reported"), Count(4, "reported"), Count(0, "reported")))
 

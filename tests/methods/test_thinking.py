@@ -20,7 +20,7 @@ from taut.methods.output_based._checkpoints import (
 )
 from taut.methods.output_based.stop_rules.budget_forcing import BudgetForcing
 from taut.methods.output_based.thinking import ANSWER_BEGINNING, ZERO_SHOT_TRIGGER, Thinking
-from taut.run import Preset, run
+from taut.run import Preset, check_needs, run
 from tests.conftest import sum_task
 
 LONG = Scripted("one two three four five six seven eight nine ten", "the answer is 3")
@@ -124,6 +124,7 @@ class StopAt:
 
     needs: frozenset[str] = frozenset()
     max_thinking_tokens = None
+    only_caps = False
 
     def __init__(self, places: Places) -> None:
         self.places = places
@@ -151,6 +152,18 @@ async def test_a_stop_inside_a_code_fence_waits_for_its_end() -> None:
     engine = scripted(Scripted("a ``` b c d ``` e f", "ok"))
     trace, _ = await think(Thinking(StopAt(Places(every_tokens=3))), engine)
     assert trace.thinking == "a ``` b c d ``` "
+
+
+async def test_a_plain_cap_is_left_to_a_server_that_can_cap_but_not_continue() -> None:
+    engine = scripted(LONG)
+    engine.offers = frozenset({"thinking_budget"})
+    method = Thinking(BudgetForcing(4))
+    check_needs(Preset("capped", method), {"main": engine})
+    trace, _ = await think(method, engine)
+    assert engine.requests[0].thinking_budget_tokens == 4
+    assert trace.decisions[0]["event"] == "native budget"
+    with pytest.raises(UsageError, match="needs prefill"):
+        check_needs(Preset("extended", Thinking(BudgetForcing(4, extensions=1))), {"main": engine})
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_a_dearer_and_better_preset_is_named() -> None:
     assert text.startswith(
         "No preset is clearly cheaper than base. other is clearly more accurate than the baseline: +50"
     )
-    assert "at 2.98 [2.97, 2.99] times its tokens." in text
+    assert "at 2.98 [2.98, 2.98] times its tokens." in text
 
 
 def test_nothing_right_is_nothing_to_keep() -> None:
@@ -66,7 +66,7 @@ def test_nothing_right_is_nothing_to_keep() -> None:
 def test_nothing_scored_compares_tokens_only() -> None:
     assert of(30, always, always, 40, scored=False) == (
         "No answer could be scored, so tokens are all there is to compare. "
-        "other spends 0.41 [0.41, 0.41] times the tokens of base."
+        "other spends 0.41 [0.40, 0.41] times the tokens of base."
     )
 
 

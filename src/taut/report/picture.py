@@ -97,14 +97,19 @@ def _axes(points: Sequence[Point], width: int, height: int) -> tuple[Axis, Axis]
     most = max(max(p.tokens.value, p.tokens.high or 0.0) for p in points) or 1.0
     x_step = _round_step(most * 1.04, 5 if width >= 600 else 4)
     x = Axis(0.0, x_step * math.ceil(most * 1.04 / x_step), 58, width - 18, x_step)
-    low = min(_low(p.accuracy) for p in points)
-    high = max(_high(p.accuracy) for p in points)
-    y_step = _round_step(max(high - low, 0.2), 5)
-    bottom = max(0.0, y_step * math.floor(low / y_step + 1e-9))
+    low, high = _at_least(min(_low(p.accuracy) for p in points), max(_high(p.accuracy) for p in points))
+    y_step = _round_step(high - low, 5)
     top = min(1.0, y_step * math.ceil(high / y_step - 1e-9))
-    # A whole number of steps, also where 1 is no multiple of the step.
-    bottom = top - y_step * math.ceil((top - bottom) / y_step - 1e-9)
-    return x, Axis(bottom, top, height - 48, 16, y_step)
+    # A whole number of steps below the top, also where 1 is no multiple of the step.
+    bottom = top - y_step * math.ceil((top - low) / y_step - 1e-9)
+    return x, Axis(max(0.0, bottom), top, height - 48, 16, y_step)
+
+
+def _at_least(low: float, high: float, span: float = 0.2) -> tuple[float, float]:
+    """The range of shares, widened to ``span`` so that a small difference is not drawn large."""
+    missing = max(0.0, span - (high - low)) / 2
+    low, high = max(0.0, low - missing), min(1.0, high + missing)
+    return min(low, 1 - span), max(high, span)
 
 
 def _round_step(span: float, parts: int) -> float:

@@ -53,7 +53,7 @@ class Places:
 
 
 class StopRule(Protocol):
-    """When to end the thinking. Its fields are parameters; what changes during a trace lives in what `watch` returns."""
+    """When to end the thinking. Fields are parameters; what changes during a trace lives in what `watch` returns."""
 
     @property
     def needs(self) -> frozenset[str]:
@@ -68,6 +68,11 @@ class StopRule(Protocol):
     @property
     def max_thinking_tokens(self) -> int | None:
         """Hard limit in tokens, known beforehand: the engine is never asked for more."""
+        ...
+
+    @property
+    def only_caps(self) -> bool:
+        """The hard limit is all there is to the rule: a server with a thinking budget of its own can do the same."""
         ...
 
     def watch(self) -> Watch:

@@ -50,12 +50,20 @@ class Thinking:
 
     @property
     def needs(self) -> frozenset[str]:
-        """Prefill, to continue a turn, and what the rule needs."""
-        return frozenset({"prefill"}) | self.rule.needs
+        """Prefill, to continue a turn (or a server that caps by itself, where that is all), and what the rule needs."""
+        way = "prefill|thinking_budget" if self.rule.only_caps else "prefill"
+        return frozenset({way}) | self.rule.needs
 
     async def __call__(self, session: Session) -> Reply:
         """Answer the prompt."""
+        if self.rule.only_caps and "prefill" not in session.engine().offers:
+            return await self._leave_it_to_the_server(session)
         return await _Loop(session, self).run()
+
+    async def _leave_it_to_the_server(self, session: Session) -> Reply:
+        """One call under the server's own thinking budget, which may be kept less exactly."""
+        session.decide("native budget", thinking_tokens=self.rule.max_thinking_tokens)
+        return await session.answer(thinking_budget_tokens=self.rule.max_thinking_tokens)
 
 
 class _Loop:

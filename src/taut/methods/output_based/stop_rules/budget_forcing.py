@@ -2,7 +2,8 @@
 
 At ``max_thinking_tokens`` the thinking is closed in the model's own dialect and the answer is taken. When the model
 closes its thinking by itself, the first ``extensions`` times its end is dropped and "Wait" is put in its place.
-Differs from the official code: room for the answer is always kept, and the extension starts on a line of its own.
+Differs from the official code: room for the answer is always kept, the extension starts on a line of its own, and on a
+server that cannot continue a turn but has a thinking budget of its own, that one is used.
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ class BudgetForcing:
             raise UsageError(f"budget_forcing: max_thinking_tokens is {self.max_thinking_tokens}, it cannot be below 0")
         if self.extensions < 0:
             raise UsageError(f"budget_forcing: extensions is {self.extensions}, it cannot be below 0")
+
+    @property
+    def only_caps(self) -> bool:
+        """Without extensions."""
+        return self.extensions == 0 and self.max_thinking_tokens is not None
 
     def watch(self) -> Watch:
         """Count the extensions of one trace."""
