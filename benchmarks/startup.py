@@ -3,12 +3,12 @@
     python benchmarks/startup.py             both; the sizes install Taut three times into fresh environments
     python benchmarks/startup.py --no-sizes  times only
 
-Times: wall and own user time of a fresh interpreter, beside `python -c pass` in the same run, the commands taking turns;
-medians. Byte code is cached as in an ordinary installation: the first, uncounted turn writes it (to a folder of its own).
-Goal: `taut --help` needs less than 0.3 s of user time of its own, that is beyond `python -c pass`.
+Times: wall and own user time of a fresh interpreter, beside `python -c pass` in the same run, the commands taking
+turns; medians. Byte code is cached as in an ordinary installation: the first, uncounted turn writes it (to a folder
+of its own). Goal: `taut --help` needs less than 0.3 s of user time of its own, that is beyond `python -c pass`.
 
-Sizes: all that `pip install .` puts into site-packages, byte code included, pip and setuptools not; in MB of 10^6 bytes.
-The base must hold neither torch nor numpy.
+Sizes: all that `pip install .` puts into site-packages, byte code included, pip and setuptools not; in MB of 10^6
+bytes. The base must hold neither torch nor numpy.
 """
 
 from __future__ import annotations
@@ -133,9 +133,7 @@ def main() -> None:
     figures["times"] = rows
     if not options.no_sizes:
         figures["sizes"] = measure_sizes()
-        print_table(
-            "installations", [{**row, "packages": len(row["packages"])} for row in figures["sizes"]]
-        )
+        print_table("installations", [{**row, "packages": len(row["packages"])} for row in figures["sizes"]])
     write_result("startup", began, figures, options.out)
 
 

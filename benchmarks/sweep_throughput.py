@@ -4,14 +4,15 @@
     python benchmarks/sweep_throughput.py --server steps      a fake engine at the pace of a fast GPU: 5 ms a step
     python benchmarks/sweep_throughput.py --url http://localhost:8000      a server that is already there
 
-Taut's side is `taut.bench.sweep` as `taut bench` calls it: preset `direct`, every question verified, every trace written
-to a file on disk. The other side is a loop of as many workers that post the same question with aiohttp, throw the bytes
-away and count the tokens that the server reports at the end; it asks for no running counts, so what those cost the server
-counts against Taut. Both sides ask for exactly `--tokens` tokens (`ignore_eos`). They take turns within
-each round, the first of a round alternating; every prompt begins with a word of its own, so that no cache helps the second.
+Taut's side is `taut.bench.sweep` as `taut bench` calls it: preset `direct`, every question verified, every trace
+written to a file on disk. The other side is a loop of as many workers that post the same question with aiohttp, throw
+the bytes away and count the tokens that the server reports at the end; it asks for no running counts, so what those
+cost the server counts against Taut. Both sides ask for exactly `--tokens` tokens (`ignore_eos`). They take turns
+within each round, the first of a round alternating; every prompt begins with a word of its own, so that no cache
+helps the second.
 
-The ratio is that of the median throughputs. Goal: at least 0.95, at 8 and at 32 at once. Opening the engine, loading the
-questions and writing the report are not in it; they do not grow with the number of tokens.
+The ratio is that of the median throughputs. Goal: at least 0.95, at 8 and at 32 at once. Opening the engine, loading
+the questions and writing the report are not in it; they do not grow with the number of tokens.
 """
 
 from __future__ import annotations
@@ -200,11 +201,12 @@ def main() -> None:
     parser.add_argument("--model", help="its model, if it has several")
     parser.add_argument("--threads", type=int, default=1, help="of llama.cpp; 1 leaves a core of two to the client")
     parser.add_argument("--concurrency", type=int, nargs="+", default=[8, 32], help="calls at once")
-    parser.add_argument("--waves", type=int, default=3, help="questions a turn, in multiples of the concurrency")
-    parser.add_argument("--tokens", type=int, default=64, help="of every answer")
+    parser.add_argument("--waves", type=int, default=2, help="questions a turn, in multiples of the concurrency")
+    parser.add_argument("--tokens", type=int, help="of every answer (default: 48; with --server steps 256)")
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds; one more warms up")
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/sweep_throughput_SERVER.json")
     options = parser.parse_args()
+    options.tokens = options.tokens or (256 if options.server == "steps" else 48)
     began = machine()
     rows = asyncio.run(measure(options))
     medians = [
@@ -212,7 +214,8 @@ def main() -> None:
     ]
     print_table(f"through the bench over a bare load generator (goal: {GOAL})", medians)
     name = f"sweep_throughput_{'url' if options.url else options.server}"
-    write_result(name, began, {"server": name.rpartition("_")[2], "goal": GOAL, "rows": rows}, options.out)
+    figures = {"server": name.rpartition("_")[2], "threads": options.threads, "rounds": options.rounds, "goal": GOAL}
+    write_result(name, began, {**figures, "rows": rows}, options.out)
 
 
 if __name__ == "__main__":

@@ -137,6 +137,14 @@ async def test_one_seed_that_gives_two_texts_is_caught() -> None:
     assert found.verdict == "no"
 
 
+async def test_silence_proves_nothing_about_a_seed() -> None:
+    def quiet_at_first(request: Request) -> Scripted:
+        return Scripted(answer="" if request.sampling.seed == 11 else f"Seeded {request.sampling.seed}")
+
+    assert (await seed(patient_of(quiet_at_first))).seen.startswith("seed 12 gave 'Seeded 12' twice")
+    assert (await seed(patient_of(lambda request: Scripted()))).verdict == "unknown"
+
+
 async def test_an_open_thought_that_comes_back_as_answer_is_caught() -> None:
     class SaysAnswer(FakeEngine):
         async def stream(self, request: Request) -> AsyncIterator[Streamed]:
@@ -260,6 +268,14 @@ async def test_running_requests_are_read_from_metrics() -> None:
         gauge = await find_gauge(Patient(engine, 5.0).http)
         assert gauge is not None
         assert await gauge() == 3.0
+        await engine.close()
+
+
+async def test_metrics_without_running_requests_are_no_gauge() -> None:
+    page = Reply([b"python_gc_objects_collected_total 3.0\n"], content_type="text/plain")
+    async with FakeUpstream([Reply(stream_of(["Hi"]))], pages={"/metrics": page}) as upstream:
+        engine = await open_engine(upstream.url)
+        assert await find_gauge(Patient(engine, 5.0).http) is None
         await engine.close()
 
 
@@ -403,10 +419,26 @@ def test_a_dialect_that_says_more_than_its_name_is_not_pinned() -> None:
     assert toml_block(plain).startswith("[engines.model-7b]\n")
 
 
+def test_a_name_that_is_no_bare_key_is_quoted() -> None:
+    assert toml_block(report_with(), "my server").startswith('[engines."my server"]\n')
+
+
+async def test_several_choices_in_one_request_are_counted_and_paid_for() -> None:
+    answer = {"choices": [{}, {}, {}], "usage": {"completion_tokens": 12}}
+    page = Reply([json.dumps(answer).encode()], content_type="application/json")
+    async with FakeUpstream([Reply()], pages={"/v1/chat/completions": page}) as upstream:
+        engine = await open_engine(upstream.url)
+        patient = Patient(engine, 5.0)
+        found = await server_checks.choices(patient)
+        await engine.close()
+    assert (found.verdict, patient.tokens) == ("yes", 12)
+    assert upstream.calls[0].body["n"] == 3
+
+
 def test_presets_are_sorted_by_what_the_engine_offers() -> None:
     works, fails = presets_under(frozenset(), Config(), "x")
     assert "direct" in works
-    assert fails["budget_forcing"] == "prefill"
+    assert "prefill" in fails["budget_forcing"]
     assert presets_under(frozenset({"prefill", "thinking_switch"}), Config(), "x")[1] == {}
 
 

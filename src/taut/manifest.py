@@ -21,6 +21,7 @@ from taut.bench import Plan
 from taut.config import Config
 from taut.core import Engine
 from taut.errors import UsageError, one_line
+from taut.metrics import check_prices
 
 PACKAGES = (
     "aiohttp",
@@ -109,6 +110,7 @@ def prices(config: Config, arguments: argparse.Namespace, engines: Mapping[str, 
         name, part = (rest, part) if sign and part in engines else (text, "main")
         if name in config.engines and "prices" in config.engines[name]:
             found[part] = config.engines[name]["prices"]
+    check_prices(found)
     return found
 
 

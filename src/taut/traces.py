@@ -1,8 +1,8 @@
 """``traces.jsonl``: the one hand-over format. Append-only, one trace a line, and it survives ``kill -9``.
 
 A line is written with a single call, so a reader sees whole lines; a killed writer leaves at most one unfinished line
-at the end, which readers pass over and the next writer cuts off. When a question was asked again (its first try failed),
-the last line counts; earlier ones stay in the file, because they were paid for.
+at the end, which readers pass over and the next writer cuts off. When a question was asked again (its first try
+failed), the last line counts; earlier ones stay in the file, because they were paid for.
 """
 
 from __future__ import annotations

@@ -187,20 +187,24 @@ async def test_the_ceiling_is_exact_and_named(engine: Engine, max_tokens: int) -
     assert played.end.finish == "length"
 
 
-async def test_an_answer_that_ends_by_itself_says_so(engine: Engine) -> None:
+def assert_adds_up(engine: Engine, played: Played) -> None:
+    """The counts of the pieces are those of the usage, where the engine counts while it streams."""
+    usage = played.usage
+    assert usage.completion.source == "reported"
+    if "token_counts" in engine.offers:
+        assert sum(piece.tokens for piece in played.pieces) == usage.completion.tokens
+        assert sum(piece.tokens for piece in played.pieces if piece.kind == "thinking") == usage.thinking.tokens
+
+
+async def test_an_answer_that_ends_by_itself_says_so_and_adds_up(engine: Engine) -> None:
     played = await play(engine, ask("Say only the word: yes.", max_tokens=400))
     assert played.end.finish == "stop"
     assert played.usage.completion.tokens < 400
+    assert_adds_up(engine, played)
 
 
-@pytest.mark.parametrize(("text", "max_tokens"), [(QUESTION, 20), ("Say only the word: yes.", 400)])
-async def test_the_pieces_add_up_to_the_usage(engine: Engine, text: str, max_tokens: int) -> None:
-    need(engine, "token_counts")
-    played = await play(engine, ask(text, max_tokens=max_tokens))
-    assert sum(piece.tokens for piece in played.pieces) == played.usage.completion.tokens
-    thinking = sum(piece.tokens for piece in played.pieces if piece.kind == "thinking")
-    assert thinking == played.usage.thinking.tokens
-    assert played.usage.completion.source == "reported"
+async def test_an_answer_that_is_cut_adds_up(engine: Engine) -> None:
+    assert_adds_up(engine, await play(engine, ask(max_tokens=20)))
 
 
 async def test_parts_are_not_above_their_wholes(engine: Engine) -> None:
@@ -221,10 +225,12 @@ async def test_a_longer_prompt_and_a_longer_turn_cost_more(engine: Engine) -> No
 
 async def test_a_stop_string_ends_the_text_before_it(engine: Engine) -> None:
     need(engine, "stop")
-    whole = (await play(engine, ask(max_tokens=24))).text()
-    words = [word for word in whole.split() if len(word) > 2 and whole.find(word) > len(whole) // 4]
-    played = await play(engine, ask(max_tokens=24, stop=(words[0], "never said")))
-    assert played.text().strip() == whole[: whole.find(words[0])].strip()
+    whole = (await play(engine, ask(OTHER, max_tokens=24))).text()
+    # The word that is said for the first time last.
+    word = max(whole.split(), key=whole.find)
+    assert whole.find(word) > 0
+    played = await play(engine, ask(OTHER, max_tokens=24, stop=(word, "never said")))
+    assert played.text().strip() == whole[: whole.find(word)].strip()
     assert played.end.finish == "stop"
 
 
@@ -290,7 +296,7 @@ async def test_a_greedy_answer_is_the_same_twice(engine: Engine) -> None:
 
 async def test_a_seed_repeats_a_draw(engine: Engine) -> None:
     need(engine, "seed")
-    drawn = [await play(engine, ask(max_tokens=24, temperature=1.0, seed=seed)) for seed in (5, 5, 6, 7, 8)]
+    drawn = [await play(engine, ask(max_tokens=12, temperature=1.0, seed=seed)) for seed in (5, 5, 6, 7)]
     texts = [played.text() for played in drawn]
     assert texts[0] == texts[1]
     assert isinstance(engine, FakeEngine) or len(set(texts)) > 1
@@ -395,11 +401,13 @@ async def test_budget_forcing_caps_the_thinking_exactly_and_answers(engine: Engi
 
 
 async def test_budget_forcing_can_make_the_thinking_longer(engine: Engine) -> None:
-    text = "budget_forcing:max_thinking_tokens=400,extensions=1,answer_room_tokens=20"
-    trace = await run_on(engine, text, max_tokens=600)
+    text = "budget_forcing:max_thinking_tokens=60,extensions=1,answer_room_tokens=20"
+    trace = await run_on(engine, text, max_tokens=100)
     assert trace.answer.strip()
+    assert trace.tokens_by_role()["thinking"].total <= 60
+    # A small model may never wish to stop before the cap.
     extended = [decision for decision in trace.decisions if decision["event"] == "extend"]
-    assert len(extended) <= 1
+    assert len(extended) == 1 or not isinstance(engine, FakeEngine)
     assert ("\nWait" in trace.thinking) >= bool(extended)
 
 

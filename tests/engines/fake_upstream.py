@@ -183,9 +183,9 @@ def stream_of(texts: Sequence[str], *, kind: Kind = "hosted", route: str = "chat
     return [*parts, event(counted(last, kind, 10, len(texts))), event(usage(10, len(texts))), DONE]
 
 
-async def _serve(kind: Kind, route: str, tokens: int) -> None:
+async def _serve(kind: Kind, route: str, tokens: int, pause_s: float) -> None:
     parts = stream_of([" word"] * tokens, kind=kind, route=route)
-    async with FakeUpstream([Reply(parts)], kind=kind) as server:
+    async with FakeUpstream([Reply(parts, pause_s=pause_s)], kind=kind) as server:
         print(server.url, flush=True)
         await asyncio.sleep(3600)
 
@@ -195,5 +195,6 @@ if __name__ == "__main__":
     parser.add_argument("--kind", default="vllm", choices=["hosted", "vllm", "llamacpp"])
     parser.add_argument("--route", default="raw", choices=["raw", "chat"])
     parser.add_argument("--tokens", type=int, default=500, help="tokens in every reply")
+    parser.add_argument("--pause-s", type=float, default=0.0, help="between tokens; 0 writes as fast as it can")
     options = parser.parse_args()
-    asyncio.run(_serve(options.kind, options.route, options.tokens))
+    asyncio.run(_serve(options.kind, options.route, options.tokens, options.pause_s))

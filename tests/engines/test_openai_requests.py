@@ -11,7 +11,7 @@ import pytest
 
 from taut.core import Prompt, Request, Sampling, Turn
 from taut.dialects import Dialect, Switch, by_name
-from taut.engines._look import offered
+from taut.engines._look import Seen, offered
 from taut.engines._plan import Plan, Planner, Route
 from taut.engines._render import Messages
 from taut.engines._servers import SERVERS, by_kind
@@ -34,7 +34,7 @@ def planner(
 ) -> Planner:
     server = by_kind(kind)
     lent = render if renders else None
-    given = more.pop("offers", offered(server, dialect, lent, route))
+    given = more.pop("offers", offered(Seen(server, "m", dialect, lent), route))
     return Planner(server, dialect, "m", route, given, render=lent, **more)
 
 

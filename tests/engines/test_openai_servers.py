@@ -133,7 +133,7 @@ async def _requests_running(session: aiohttp.ClientSession, server: Server, kind
 
 async def test_without_a_limit_a_raw_completion_is_not_cut_after_16_tokens(open_engine: Open) -> None:
     engine = await open_engine()
-    unlimited = Sampling(temperature=0.0, stop=("\n40",))
+    unlimited = Sampling(temperature=0.0, stop=("\n28",))
     items = await collect(
         engine, Request(Prompt(({"role": "user", "content": "Count."},), Turn(thinking=_count(20))), unlimited)
     )

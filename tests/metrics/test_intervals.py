@@ -138,3 +138,10 @@ def test_quantiles() -> None:
 def test_a_missing_package_names_its_extra() -> None:
     with pytest.raises(UsageError, match=r"scipy_of_nowhere, which is missing: pip install 'taut\[bench\]'"):
         intervals.library("scipy_of_nowhere.stats")
+
+
+def test_missing_packages_are_told_before_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    intervals.check_libraries()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"numpy, which is missing"):
+        intervals.check_libraries()

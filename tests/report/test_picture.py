@@ -74,5 +74,14 @@ def test_extreme_values_have_a_picture(tokens: float, accuracy: float) -> None:
     assert "inf" not in svg
 
 
+def test_a_long_name_shows_both_ends_in_the_frame() -> None:
+    name = "budget_forcing:max_thinking_tokens=64,answer_room_tokens=32"
+    svg = picture([Point(name, Estimate(90), Estimate(0.5, 0.3, 0.7), is_baseline=False, is_on_front=True)], *NARROW)
+    (box,) = names_in(svg)
+    assert ">budget_forc…m_tokens=32<" in svg
+    assert box.left >= 0
+    assert box.right <= NARROW[0]
+
+
 def test_no_points_have_no_picture() -> None:
     assert picture([], *WIDE) == ""

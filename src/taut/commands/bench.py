@@ -71,7 +71,9 @@ def main(arguments: argparse.Namespace) -> int:
     import asyncio
 
     from taut.config import load_config
+    from taut.metrics import check_libraries
 
+    check_libraries()
     config = load_config(arguments.config)
     presets = [config.preset(text) for text in arguments.preset or DEFAULT_PRESETS]
     _check_names(presets, arguments.baseline)

@@ -19,6 +19,7 @@ from taut.run import Preset, check_needs
 SECRET_KEYS = ("api_key", "headers")
 """Never written: the first is a key, the second may hold one."""
 DEFAULT_KEY_ENV = "OPENAI_API_KEY"
+BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def toml_block(report: Report, name: str = "") -> str:
@@ -27,7 +28,8 @@ def toml_block(report: Report, name: str = "") -> str:
     ``name`` is made from the model's where it is not given. The dialect is written only if naming it says all that was
     read from the chat template; else it is better found anew at every start.
     """
-    lines = [f"[engines.{name or engine_name(report.identity.model)}]"]
+    name = name or engine_name(report.identity.model)
+    lines = [f"[engines.{name if BARE_KEY.fullmatch(name) else toml_value(name)}]"]
     lines += [f"{key} = {toml_value(value)}" for key, value in _keys(report).items()]
     lines += _dialect_lines(report)
     if report.identity.url and report.options.get("kind") == "openai":
@@ -107,4 +109,5 @@ def _lacking(preset: Preset, offers: frozenset[str]) -> str:
     while method is not None:
         needs |= method.needs
         method = getattr(method, "inner", None)
-    return ", ".join(sorted(need for need in needs if ":" not in need and offers.isdisjoint(need.split("|"))))
+    lacking = [need for need in needs if ":" not in need and offers.isdisjoint(need.split("|"))]
+    return ", ".join(sorted(need.replace("|", " or ") for need in lacking))

@@ -16,7 +16,7 @@ from taut.core import Piece, Sampling
 from taut.doctor.nouns import Finding
 from taut.doctor.patient import Heard, Patient, user
 from taut.engines._http import Http
-from taut.errors import EngineError
+from taut.errors import EngineError, one_line
 
 CACHE_LINES = 20
 """Lines of the long prompt, some 20 tokens each: several of vLLM's blocks of 128."""
@@ -26,12 +26,14 @@ FASTER = 3.0
 SURELY_SLOW_S = 0.2
 """A first token that came sooner says nothing about a cache."""
 CHOICES = 3
+CHOICE_TOKENS = 4
 LONG_TOKENS = 300
 READ_PIECES = 6
 PATIENCE_S = 5.0
 POLL_S = 0.05
+MAX_METRICS_BYTES = 4 << 20
 RUNNING = re.compile(
-    r"^(?:vllm:num_requests_running|sglang:num_running_reqs|llamacpp:requests_processing)(?:\{[^}]*\})?\s+(\S+)$",
+    r"^(?:vllm:num_requests_running|sglang:num_running_reqs|llamacpp:requests_processing)(?:\{[^}]*\})?\s+([0-9.e+]+)\s*$",
     re.MULTILINE,
 )
 CONTEXT_KEYS = ("max_model_len", "n_ctx", "loaded_context_length", "context_length", "max_context_length")
@@ -76,18 +78,19 @@ async def choices(patient: Patient) -> Finding:
     http, wire = patient.http, patient.wire
     if http is None or wire is None:
         return Finding("unknown", "cannot tell: this engine has no server to ask")
-    body = {"model": wire.model, "messages": user("Say a colour."), "n": CHOICES, "max_tokens": 4, "temperature": 1.0}
+    body = {"model": wire.model, "messages": user("Say a colour."), "n": CHOICES, "temperature": 1.0}
+    body[wire.server.max_tokens_field] = CHOICE_TOKENS
     answer = await _twice(http, f"{http.api_url}/chat/completions", body)
     if not isinstance(answer, dict):
         return Finding("unknown", "the answer is not of the protocol")
-    told = answer.get("usage")
-    patient.direct_tokens += int(told.get("completion_tokens") or 0) if isinstance(told, dict) else 0
-    found = answer.get("choices")
+    told, found = answer.get("usage"), answer.get("choices")
+    tokens = told.get("completion_tokens") if isinstance(told, dict) else None
     count = len(found) if isinstance(found, list) else 0
+    patient.direct_tokens += tokens if isinstance(tokens, int) else CHOICE_TOKENS * count
     return Finding("yes" if count == CHOICES else "no", f"asked for {CHOICES}, {count} came")
 
 
-async def _twice(http: Http, url: str, body: Any) -> Any:
+async def _twice(http: Http, url: str, body: Any = None) -> Any:
     """A call with one more attempt: a kept connection may have been closed by the server in the meantime."""
     try:
         return await http.json(url, body)
@@ -145,7 +148,7 @@ async def find_gauge(http: Http | None) -> Gauge | None:
     for gauge in (_slots(http), _metrics(http.server_url)):
         try:
             await gauge()
-        except (EngineError, aiohttp.ClientError, ValueError, OSError):
+        except EngineError:
             continue
         return gauge
     return None
@@ -153,22 +156,29 @@ async def find_gauge(http: Http | None) -> Gauge | None:
 
 def _slots(http: Http) -> Gauge:
     async def gauge() -> float:
-        slots = await http.json(f"{http.server_url}/slots")
-        if not (isinstance(slots, list) and slots and all("is_processing" in slot for slot in slots)):
-            raise ValueError("no slots")
-        return float(sum(bool(slot["is_processing"]) for slot in slots))
+        slots = await _twice(http, f"{http.server_url}/slots")
+        if not (isinstance(slots, list) and slots and all(isinstance(slot, dict) for slot in slots)):
+            raise EngineError("the server shows no slots")
+        if "is_processing" not in slots[0]:
+            raise EngineError("the server's slots do not tell whether they are at work")
+        return float(sum(bool(slot.get("is_processing")) for slot in slots))
 
     return gauge
 
 
 def _metrics(server_url: str) -> Gauge:
+    url, timeout = f"{server_url}/metrics", aiohttp.ClientTimeout(total=PATIENCE_S)
+
     async def gauge() -> float:
-        timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(f"{server_url}/metrics") as response:
-            values = RUNNING.findall(await response.text())
+        try:
+            async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+                text = (await response.content.read(MAX_METRICS_BYTES)).decode("utf-8", "replace")
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise EngineError(f"{url} cannot be read: {one_line(error)}") from None
+        values = RUNNING.findall(text)
         if not values:
-            raise ValueError("no metric of running requests")
-        return sum(float(value) for value in values)
+            raise EngineError(f"{url} has no count of running requests")
+        return sum(map(float, values))
 
     return gauge
 
@@ -179,8 +189,9 @@ async def context_tokens(patient: Patient) -> int | None:
     if http is None or wire is None:
         return None
     try:
-        answer = await http.json(f"{http.api_url}/models")
-    except EngineError:
+        async with asyncio.timeout(PATIENCE_S):
+            answer = await _twice(http, f"{http.api_url}/models")
+    except (EngineError, TimeoutError):
         return None
     entries = answer.get("data") if isinstance(answer, dict) else None
     for entry in entries if isinstance(entries, list) else ():

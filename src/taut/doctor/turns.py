@@ -6,7 +6,7 @@ import re
 
 from taut.core import Prompt, Sampling, Turn
 from taut.doctor.nouns import Finding
-from taut.doctor.patient import PUZZLE, PUZZLE_TOKENS, Patient, quote, user
+from taut.doctor.patient import PUZZLE, PUZZLE_TOKENS, STORY, STORY_TOKENS, Patient, quote, user
 
 WORDS = ("red", "green", "blue")
 REPEATING = "Say the words red green blue again and again."
@@ -70,7 +70,8 @@ async def thinking(patient: Patient) -> Finding:
     """Whether thinking comes by default, and is told apart from the answer."""
     heard = await patient.puzzle()
     if heard.text("thinking").strip():
-        over = ", then the answer" if heard.text("answer").strip() else ", then cut"
+        silence = ", then the limit" if heard.finish == "length" else ", and no answer"
+        over = ", then the answer" if heard.text("answer").strip() else silence
         return Finding("yes", f"{heard.thinking_tokens} tokens of thinking{over}")
     if heard.thinking_tokens:
         return Finding("yes", f"{heard.thinking_tokens} tokens of thinking are told, their text is kept back")
@@ -94,13 +95,17 @@ async def thinking_switch(patient: Patient) -> Finding:
 
 async def thinking_budget(patient: Patient) -> Finding:
     """The server ends the thinking after a given number of tokens."""
-    usual = (await patient.puzzle()).thinking_tokens
+    story, puzzle = await patient.story(), await patient.puzzle()
+    question, tokens, usual = PUZZLE, PUZZLE_TOKENS, puzzle.thinking_tokens
+    if story.thinking_tokens > usual:
+        # Small models give up on the puzzle.
+        question, tokens, usual = STORY, STORY_TOKENS, story.thinking_tokens
     limit = BUDGET_TOKENS + BUDGET_SLACK_TOKENS
     if not usual:
         return Finding("no", "nothing to limit: no thinking came")
     if usual <= limit:
         return Finding("unknown", f"the model thinks for {usual} tokens only: too short to tell")
-    heard = await patient.ask(PUZZLE, Sampling(max_tokens=PUZZLE_TOKENS), thinking_budget_tokens=BUDGET_TOKENS)
+    heard = await patient.ask(question, Sampling(max_tokens=tokens), thinking_budget_tokens=BUDGET_TOKENS)
     seen = f"{heard.thinking_tokens} tokens of thinking under a budget of {BUDGET_TOKENS}, {usual} without"
     if heard.thinking_tokens > limit:
         return Finding("no", f"ignored: {seen}")

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from taut.dialects import Dialect, detect, starts_in
+from taut.dialects import Dialect, by_name, detect, starts_in
 from taut.engines._http import KEY_REFUSED, Http
-from taut.engines._plan import SAMPLE
+from taut.engines._plan import SAMPLE, Route
 from taut.engines._render import (
     Render,
     Room,
@@ -20,10 +20,20 @@ from taut.engines._render import (
     read_template,
     room_by_tokenize,
 )
-from taut.engines._servers import SERVERS, Server, by_host, by_owner
+from taut.engines._servers import SERVERS, Server, by_host, by_kind, by_owner
 from taut.errors import EngineError, UsageError, nearest
 
 MAX_LISTED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the user has said; the rest is found out."""
+
+    server: str | None = None
+    model: str | None = None
+    dialect: str | None = None
+    chat_template: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,47 +42,48 @@ class Seen:
 
     server: Server
     model: str
-    alias: str = ""
-    """A further name, such as the folder a served name stands for."""
-    template: str | None = None
-    """Source of the chat template, or what it made of `SAMPLE`."""
+    dialect: Dialect
     render: Render | None = None
     room: Room | None = None
 
 
-async def look(http: Http, server: Server | None, model: str | None, chat_template: str | None) -> Seen:
-    """Ask the server. Raises `UsageError` for a model that is not there, `EngineError` if this is no such server."""
-    models = await _models(http, model)
-    entry = _pick(models, model, http.server_url)
-    server = server or await _kind(http, entry)
-    name = str(entry["id"])
-    source = await _template(http, server, chat_template)
-    render = await _working(_renderer(http, server, name, chat_template))
-    room = room_by_tokenize(http, name) if server.raw_limit == "room" else None
-    return Seen(server, name, str(entry.get("root") or ""), source, render, room)
+async def look(http: Http, given: Given) -> Seen:
+    """Ask the server. Raises `UsageError` for a wrong name, `EngineError` if there is no such server."""
+    named = by_kind(given.server) if given.server else None
+    spoken = by_name(given.dialect) if given.dialect else None
+    entry = _pick(await _models(http, given.model), given.model, http.server_url)
+    server = named or await _kind(http, entry)
+    model = str(entry["id"])
+    render = await _working(_renderer(http, server, model, given.chat_template))
+    template = await _template(http, server, given.chat_template)
+    # vLLM's root is the folder or the hub's name behind a served name.
+    names = " ".join(dict.fromkeys([model, str(entry.get("root") or model)]))
+    dialect = await _dialect(names, template, render, spoken)
+    room = room_by_tokenize(http, model) if server.raw_limit == "room" else None
+    return Seen(server, model, dialect, render, room)
 
 
-async def speak(seen: Seen, given: Dialect | None) -> Dialect:
-    """The model's dialect: as given, or detected; whether the template opens the thought is read off a prompt."""
-    sample = await seen.render(SAMPLE, {}) if seen.render is not None else None
-    names = seen.model if seen.alias in ("", seen.model) else f"{seen.model} {seen.alias}"
-    dialect = given or detect(names, seen.template or sample)
-    if sample is None or not dialect.thinks:
-        return dialect
-    # Distilled and re-uploaded models keep the name of a family and change this in the template.
-    return replace(dialect, template_opens=starts_in(dialect, sample) == "thinking")
-
-
-def offered(server: Server, dialect: Dialect, render: Render | None, route: str) -> frozenset[str]:
+def offered(seen: Seen, route: Route) -> frozenset[str]:
     """The features that follow from the kind of server, the dialect and the routes."""
+    server, dialect = seen.server, seen.dialect
     by_chat = bool(server.continues) and (dialect.chat_prefill or not dialect.thinks)
     features = set(server.offers)
-    if (render is not None and route != "chat") or by_chat:
+    if (seen.render is not None and route != "chat") or by_chat:
         features.add("prefill")
     has_switch = dialect.off.kind not in ("none", "prefill") or bool(server.think_off)
     if dialect.thinks and (has_switch or "prefill" in features):
         features.add("thinking_switch")
     return frozenset(features)
+
+
+async def _dialect(names: str, template: str | None, render: Render | None, given: Dialect | None) -> Dialect:
+    """As given, or detected; whether the template opens the thought is read off a rendered prompt."""
+    sample = await render(SAMPLE, {}) if render is not None else None
+    dialect = given or detect(names, template or sample)
+    if sample is None or not dialect.thinks:
+        return dialect
+    # Distilled and re-uploaded models keep the name of a family and change this in the template.
+    return replace(dialect, template_opens=starts_in(dialect, sample) == "thinking")
 
 
 async def _models(http: Http, model: str | None) -> list[dict[str, Any]]:

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from taut.core import FEATURES, Request, Streamed
-from taut.dialects import Dialect, by_name
+from taut.dialects import Dialect
 from taut.engines._exchange import Exchange, Watch
 from taut.engines._http import Http, auth_headers
-from taut.engines._look import look, offered, speak
+from taut.engines._look import Given, Seen, look, offered
 from taut.engines._plan import ROUTES, Planner, Route
 from taut.engines._reply import ReplyReader
 from taut.engines._retry import LONGEST_DELAY_S, RetryLater, delay_s
-from taut.engines._servers import Server, by_kind
+from taut.engines._servers import Server
 from taut.errors import EngineError, UsageError, nearest
 
 __all__ = ["OpenAIEngine", "open_engine"]
@@ -86,31 +86,16 @@ class OpenAIEngine:
         every request. Raises `UsageError` (a wrong name, several models) and `EngineError` (down, not an API).
         """
         _check(route, offers)
-        http = Http(
-            url,
-            headers=auth_headers(api_key, api_key_env, headers or {}),
-            key_env=api_key_env,
-            connect_timeout_s=connect_timeout_s,
-        )
+        secrets = auth_headers(api_key, api_key_env, headers or {})
+        http = Http(url, headers=secrets, key_env=api_key_env, connect_timeout_s=connect_timeout_s)
         http.start(max_connections)
-        try:
-            async with asyncio.timeout(2 * connect_timeout_s):
-                seen = await look(http, by_kind(server) if server else None, model, chat_template)
-                spoken = await speak(seen, by_name(dialect) if dialect else None)
-        except TimeoutError:
-            await http.close()
-            raise EngineError(
-                f"{http.server_url} did not answer in {2 * connect_timeout_s:g} s", kind="timeout"
-            ) from None
-        except BaseException:
-            await http.close()
-            raise
+        seen = await _find_out(http, Given(server, model, dialect, chat_template), 2 * connect_timeout_s)
         planner = Planner(
             server=seen.server,
-            dialect=spoken,
+            dialect=seen.dialect,
             model=seen.model,
             route=route,
-            offers=frozenset(offers) if offers is not None else offered(seen.server, spoken, seen.render, route),
+            offers=offered(seen, route) if offers is None else frozenset(offers),
             render=seen.render,
             room=seen.room,
             body=body or {},
@@ -199,6 +184,19 @@ class OpenAIEngine:
         except BaseException:
             exchange.close()
             raise
+
+
+async def _find_out(http: Http, given: Given, limit_s: float) -> Seen:
+    """`look` within a time; on failure the pool is closed."""
+    try:
+        async with asyncio.timeout(limit_s):
+            return await look(http, given)
+    except TimeoutError:
+        await http.close()
+        raise EngineError(f"{http.server_url} did not answer in {limit_s:g} s", kind="timeout") from None
+    except BaseException:
+        await http.close()
+        raise
 
 
 def _check(route: str, offers: tuple[str, ...] | None) -> None:

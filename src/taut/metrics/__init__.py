@@ -4,6 +4,7 @@
 """
 
 from taut.metrics.comparison import accuracy_efficiency_score, pareto_front
+from taut.metrics.intervals import check_libraries
 from taut.metrics.nouns import Amount, Comparison, EngineUse, Estimate, Latency, PresetSummary, Summary
 from taut.metrics.summary import check_prices, summarize
 
@@ -16,6 +17,7 @@ __all__ = [
     "PresetSummary",
     "Summary",
     "accuracy_efficiency_score",
+    "check_libraries",
     "check_prices",
     "pareto_front",
     "summarize",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,8 +32,20 @@ def library(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
-        package = name.partition(".")[0]
-        raise UsageError(f"intervals need the package {package}, which is missing: pip install 'taut[bench]'") from None
+        raise missing(name) from None
+
+
+def missing(name: str) -> UsageError:
+    """The error that names a missing package and its extra."""
+    package = name.partition(".")[0]
+    return UsageError(f"intervals need the package {package}, which is missing: pip install 'taut[bench]'")
+
+
+def check_libraries() -> None:
+    """Raise `UsageError` if a package for intervals is missing, without importing any: call it before a long run."""
+    for name in ("numpy", "scipy"):
+        if importlib.util.find_spec(name) is None:
+            raise missing(name)
 
 
 def proportion(questions: Sequence[Sums]) -> Estimate | None:

@@ -33,16 +33,22 @@ def show(run_dir: Path, console: Console | None = None) -> None:
 
 
 def table(summary: Summary) -> Table:
-    """The main table, intervals below their numbers; fits 100 columns."""
+    """The main table, intervals and flags below what they belong to; fits 100 columns, mostly 80 too."""
     from rich import box
     from rich.table import Table
 
     shown = rows(summary)
-    made = Table(box=box.SIMPLE_HEAD, caption=_caption(summary, shown), caption_justify="left", padding=(0, 1, 0, 0))
+    made = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        caption=_caption(summary, shown),
+        caption_justify="left",
+        padding=(0, 1, 0, 0),
+    )
     made.add_column("preset", overflow="fold", min_width=14)
     for head in ("n", "accuracy", "tokens\nthink/ans/other", "tokens\n× baseline", "Δ accuracy", "p50"):
         made.add_column(head, justify="right", no_wrap=True)
-    made.add_column("", overflow="fold")
     for row in shown:
         made.add_row(*_cells(row), style="bold" if row.is_baseline else None)
     return made
@@ -50,14 +56,13 @@ def table(summary: Summary) -> Table:
 
 def _cells(row: Row) -> list[str]:
     return [
-        _plain(row.name),
+        _two_lines(Cell(_plain(row.name), " ".join(row.flags))),
         row.n,
         _two_lines(row.accuracy),
         _two_lines(Cell(row.tokens.value, f"{row.thinking}/{row.answer}/{row.other}")),
         _two_lines(row.ratio),
         _two_lines(row.difference),
         row.latency,
-        " ".join(row.flags),
     ]
 
 

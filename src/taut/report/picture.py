@@ -87,7 +87,7 @@ def picture(points: Sequence[Point], width: int, height: int) -> str:
         *_front(points, x, y),
         *(_whiskers(point, x, y) for point in points),
         *(_dot(point, x, y) for point in points),
-        *_labels(points, x, y),
+        *_labels(points, x, y, longest=width // 16),
         "</svg>",
     ]
     return "".join(parts)
@@ -178,20 +178,29 @@ def _class(kind: str, point: Point) -> str:
     return f"{kind} baseline" if point.is_baseline else kind
 
 
-def _labels(points: Sequence[Point], x: Axis, y: Axis) -> list[str]:
+def _labels(points: Sequence[Point], x: Axis, y: Axis, longest: int) -> list[str]:
     frame = Box(x.start, y.end - 14, x.end + 16, y.start - 2)
     dots = [(x(p.tokens.value), y(p.accuracy.value)) for p in points]
     taken = [Box(across - 8, up - 8, across + 8, up + 8) for across, up in dots]
     lines = [box for p in points for box in _whisker_boxes(p, x, y)]
     parts = []
     for point, (across, up) in zip(points, dots, strict=True):
-        box = _place(point.name, (across, up), taken, lines, frame)
+        name = _abridged(point.name, longest)
+        box = _place(name, (across, up), taken, lines, frame)
         taken.append(box)
         end = (min(max(across, box.left), box.right), min(max(up, box.top + 3), box.bottom - 3))
         if math.dist(end, (across, up)) > 14:
             parts.append(_line(across, up, *end, "leader"))
-        parts.append(_text(box.left + 2, box.bottom - 4, point.name, _class("name", point), "start"))
+        parts.append(_text(box.left + 2, box.bottom - 4, name, _class("name", point), "start"))
     return parts
+
+
+def _abridged(name: str, longest: int) -> str:
+    """Both ends of a long name: presets of one method often differ in the last parameter only."""
+    if len(name) <= longest:
+        return name
+    tail = longest // 2
+    return f"{name[: longest - tail - 1]}…{name[-tail:]}"
 
 
 def _whisker_boxes(point: Point, x: Axis, y: Axis) -> list[Box]:
