@@ -61,6 +61,7 @@ class Probe:
     places: Places
     stop_after: int = NO_LIMIT
     max_thinking_tokens: int | None = None
+    only_caps: ClassVar[bool] = False
     needs: ClassVar[frozenset[str]] = frozenset()
 
     def watch(self) -> Watch:

@@ -240,7 +240,7 @@ async def _timed(source: AsyncIterator[Streamed], call: Call, session: Session) 
     # An engine's stream is an async generator: closing it is how the work is stopped upstream.
     async with aclosing(cast(AsyncGenerator[Streamed, None], source)) as items:
         async for item in items:
-            if call.first_token_s is None:
+            if call.first_token_s is None and isinstance(item, Piece):
                 call.first_token_s = session.elapsed_s
             yield item
 
