@@ -130,8 +130,8 @@ def test_newlines_are_not_doubled_when_thinking_is_closed() -> None:
     assert render_turn(FAMILIES["glm_4_7"], turn, "<think>") == "So it is 4.\n\n</think>"
 
 
-def test_an_answer_is_written_only_after_closed_thinking() -> None:
-    assert render_turn(FAMILIES["qwen3"], Turn("Hm", answer="4"), "") == "<think>\nHm"
+def test_an_answer_that_has_begun_closes_the_thinking() -> None:
+    assert render_turn(FAMILIES["qwen3"], Turn("Hm", answer="4"), "") == "<think>\nHm\n</think>\n\n4"
 
 
 def test_a_plain_model_is_asked_for_the_answer_in_words() -> None:

@@ -29,7 +29,7 @@ def ask(question: str, preset: str = "direct", engine: str = "embedded", max_tok
     import asyncio
 
     from taut.config import load_config, open_engine
-    from taut.core import Sampling, Task, Trace
+    from taut.core import Sampling, Task
     from taut.run import check_needs, run
 
     async def once() -> Trace:

@@ -70,7 +70,7 @@ class Turn:
 
     thinking: str = ""
     closed: bool = False
-    """Thinking is over: what comes next is the answer."""
+    """Thinking is over: what comes next is the answer. An ``answer`` that has begun implies it."""
     answer: str = ""
 
     @property
@@ -282,12 +282,25 @@ class Trace:
 class Engine(Protocol):
     """Calls a model. One object may serve many requests at once."""
 
-    name: str
-    """As the user wrote it: ``embedded``, ``openai:http://…``."""
-    model: str
-    dialect: Dialect
-    offers: frozenset[str]
-    """See `FEATURES`."""
+    @property
+    def name(self) -> str:
+        """As the user wrote it: ``embedded``, ``openai:http://…``."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """As the engine names it."""
+        ...
+
+    @property
+    def dialect(self) -> Dialect:
+        """How the model marks its thinking."""
+        ...
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """What it can do, of `FEATURES`."""
+        ...
 
     def stream(self, request: Request) -> AsyncIterator[Streamed]:
         """Yield pieces as they come, then exactly one `End`.

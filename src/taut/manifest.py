@@ -85,7 +85,8 @@ def finish(folder: Path, manifest: dict[str, Any], *, interrupted: bool) -> None
 def describe(arguments: argparse.Namespace, plan: Plan, engines: Mapping[str, Engine]) -> dict[str, Any]:
     """Everything that decides what a run measures."""
     return {
-        "engines": {part: {"name": e.name, "model": e.model, "dialect": e.dialect.name} for part, e in engines.items()},
+        # Without the address: a server that is back on another port is the same engine.
+        "engines": {part: [e.model, e.dialect.name, _identity(e)] for part, e in engines.items()},
         "task": arguments.task,
         "questions": len(plan.tasks),
         "questions_digest": _digest([(t.id, t.messages, str(t.reference)) for t in plan.tasks]),
@@ -157,8 +158,13 @@ def _engine(engine: Engine) -> dict[str, Any]:
         "model": engine.model,
         "dialect": engine.dialect.name,
         "offers": sorted(engine.offers),
-        "identity": dict(getattr(engine, "identity", {})),
+        "identity": _identity(engine),
     }
+
+
+def _identity(engine: Engine) -> dict[str, Any]:
+    """What tells this model from another of the same name, where the engine knows: a digest of its file, say."""
+    return dict(getattr(engine, "identity", {}))
 
 
 def _as_data(method: Any) -> dict[str, Any]:

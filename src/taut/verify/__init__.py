@@ -8,9 +8,10 @@ The rule that all of them keep:
 
 A verifier's file defines three functions: ``verify(answer, task) -> Score``; ``extract(answer) -> str | None``, the
 answer as it stands in the text; and ``same(a, b) -> bool``, whether two extracted answers mean the same. One that
-judges without `Task.reference` says ``WITHOUT_REFERENCE = True``.
+judges without `Task.reference` says ``WITHOUT_REFERENCE = True``; one that needs an optional package has
+``check_library()``, which is called before a sweep begins.
 """
 
-from taut.verify._scoring import score
+from taut.verify._scoring import check_libraries, score
 
-__all__ = ["score"]
+__all__ = ["check_libraries", "score"]

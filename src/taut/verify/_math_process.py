@@ -19,6 +19,12 @@ START_TIMEOUT_S = 120.0
 """sympy takes a second to import, and much longer on a busy machine."""
 
 
+def check_library() -> None:
+    """Raise `UsageError` if math-verify is not installed; imports nothing."""
+    if importlib.util.find_spec("math_verify") is None:
+        raise UsageError("the verifier math needs the package math-verify: pip install 'taut[bench]'")
+
+
 class MathProcess:
     """Compares two pieces of LaTeX. Safe to share between threads; judgements queue up."""
 
@@ -52,8 +58,7 @@ class MathProcess:
             self._stop()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        if importlib.util.find_spec("math_verify") is None:
-            raise UsageError("the verifier math needs the package math-verify: pip install 'taut[bench]'")
+        check_library()
         self._replies = queue.SimpleQueue()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "taut.verify._math_worker"],

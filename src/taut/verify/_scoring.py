@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from taut.core import Score, Task
 from taut.errors import UsageError, VerifierError, one_line
 from taut.plugins import find
+
+
+def check_libraries(tasks: Iterable[Task]) -> None:
+    """Raise `UsageError` if a verifier of these tasks lacks its package: call it before anything is paid for."""
+    for name in {task.verifier for task in tasks}:
+        check = getattr(find("verifiers", name).load(), "check_library", None)
+        if check is not None:
+            check()
 
 
 def score(answer: str, task: Task) -> Score:

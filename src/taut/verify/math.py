@@ -17,8 +17,10 @@ import re
 from taut.core import Score, Task
 from taut.errors import VerifierError
 from taut.verify import _markers
-from taut.verify._math_process import PROCESS
+from taut.verify._math_process import PROCESS, check_library
 from taut.verify._numbers import equal, last_number, read
+
+__all__ = ["check_library", "extract", "same", "verify"]
 
 MAX_CHARS = 2000
 MAX_BARE_CHARS = 200
