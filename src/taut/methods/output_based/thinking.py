@@ -89,14 +89,21 @@ class _Loop:
             finish = await self._think()
         if finish is None:
             finish = await self._answer(self._answer_limit())
-        if not self.turn.answer.strip():
+        if not self._text("answer").strip():
             finish = await self._insist()
         return Reply(self.turn.thinking, self.turn.answer, finish)
 
     @property
     def turn(self) -> Turn:
         """The turn so far."""
-        return Turn("".join(self.written["thinking"]), self.closed, "".join(self.written["answer"]))
+        return Turn(self._text("thinking"), self.closed, self._text("answer"))
+
+    def _text(self, kind: Kind) -> str:
+        """What is written of one kind. Joined in place: joining all pieces at every look would be quadratic."""
+        pieces = self.written[kind]
+        if len(pieces) > 1:
+            pieces[:] = ["".join(pieces)]
+        return pieces[0]
 
     async def _think(self) -> Finish | None:
         """One stretch of thinking. Returns how the call finished if it brought the whole answer too."""
@@ -127,8 +134,10 @@ class _Loop:
                 continue
             at = scanner.feed(piece.text, piece.tokens)
             # A verdict given inside a code fence waits there until the fence is closed.
+            fresh = verdict is None and at is not None
             verdict = await self._look(at) if verdict is None and at is not None else verdict
-            if verdict is not None and not is_open(self.turn.thinking):
+            may_close = fresh or "`" in piece.text or ">" in piece.text
+            if verdict is not None and may_close and not is_open(self._text("thinking")):
                 return verdict
         return verdict
 
@@ -147,13 +156,13 @@ class _Loop:
 
     def _extend(self, verdict: Extend) -> None:
         self.session.decide("extend", why=verdict.why, text=verdict.text, thinking_tokens=self.tokens["thinking"])
-        thinking = self.turn.thinking
+        thinking = self._text("thinking")
         self.written["thinking"] = [thinking.rstrip()]
         self._take(Piece("thinking", f"\n{verdict.text}" if thinking else verdict.text))
 
     def _close(self, verdict: Stop) -> None:
         self.session.decide("stop", why=verdict.why, thinking_tokens=self.tokens["thinking"])
-        if self.turn.thinking.count("```") % 2 == 1:
+        if self._text("thinking").count("```") % 2 == 1:
             self._take(Piece("thinking", "\n```"))
         self.closed = True
 
@@ -171,7 +180,7 @@ class _Loop:
         return await self._answer(self.room)
 
     async def _look(self, at: At) -> Verdict:
-        return await self.watch(Checkpoint(at, self.turn.thinking, self.tokens["thinking"]))
+        return await self.watch(Checkpoint(at, self._text("thinking"), self.tokens["thinking"]))
 
     def _stream(self, limit: int | None) -> AbstractAsyncContextManager[Stream]:
         return self.session.stream(replace(self.session.prompt, turn=self.turn), max_tokens=limit)
