@@ -9,11 +9,11 @@ DEMO_RUN ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 .PHONY: demo test test-engines check benchmarks clean
 
 demo: .venv/.demo
-	$(BIN)/taut bench --engine embedded --task reasoning_gym:chain_sum --difficulty easy --limit 24 --seed 1 \
+	$(BIN)/taut bench --engine embedded --task reasoning_gym:chain_sum --difficulty easy --limit 16 --seed 1 \
 	  --temperature 0 --max-tokens 220 --out $(DEMO_RUN) \
 	  --preset direct --preset chain_of_thought --preset concise --preset chain_of_draft \
 	  --preset token_budget --preset tale --preset no_thinking \
-	  --preset budget_forcing:max_thinking_tokens=64,answer_room_tokens=32
+	  --preset cap_64=budget_forcing:max_thinking_tokens=64,answer_room_tokens=32
 
 test: .venv/.dev check
 	$(BIN)/python -m pytest -q -m "not vllm"

@@ -29,6 +29,11 @@ def test_methods_stack_with_the_outermost_first() -> None:
     assert method == Concise(9, Thinking(BudgetForcing(8), answer_room_tokens=5))
 
 
+def test_a_preset_can_be_given_a_name_of_its_own() -> None:
+    preset = Config().preset("short=concise:word_limit=9")
+    assert (preset.name, preset.method) == ("short", Concise(9))
+
+
 def test_none_is_a_value() -> None:
     assert Config().preset("budget_forcing:max_thinking_tokens=none").method == Thinking(BudgetForcing(None))
 
@@ -68,6 +73,8 @@ def test_the_file_and_the_command_line_build_the_same(tmp_path: Path) -> None:
         ("budget_forcing+direct", "cannot wrap another method"),
         ("budget_forcing:max_thinking=4", "did you mean 'max_thinking_tokens'"),
         ("direct:x=1", "it takes none"),
+        ("concise=direct", "needs a name of its own"),
+        ("short=", "needs a name of its own"),
         ("", "no method or preset named ''"),
         ("no_thinking:how=maybe", "how = 'maybe' is not right"),
     ],

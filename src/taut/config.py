@@ -5,6 +5,7 @@ A preset is a method or a stack of them, outermost first. On the command line::
     concise                                       a method with its defaults
     concise:word_limit=50                         with parameters
     concise:word_limit=50+budget_forcing:max_thinking_tokens=256      wrapped around another
+    short=concise:word_limit=50                   under a name of its own
 
 and in ``taut.toml``::
 
@@ -51,6 +52,11 @@ class Config:
 
     def preset(self, text: str) -> Preset:
         """The preset that ``text`` names: one of the file's, or a method with parameters. Raises `UsageError`."""
+        name, sign, rest = text.partition("=")
+        if sign and not set(name) & set(":+,"):
+            if not name or not rest or name in (*self.presets, *method_names()):
+                raise UsageError(f"preset {text!r}: NAME=METHOD needs a name of its own before the '='")
+            return Preset(name, self.preset(rest).method)
         if text in self.presets:
             where = f"[presets.{text}] in {self.path}"
             return Preset(text, self._method_from_table(dict(self.presets[text]), where, seen=(text,)))
