@@ -435,7 +435,7 @@ def test_a_folder_with_a_run_is_not_written_into_without_resume(
         (("--temperature", "0.5"), "temperature was 1.0 and is 0.5"),
         (("--rollouts", "2"), "rollouts was 1 and is 2"),
         (("--limit", "3"), "questions was 10 and is 3"),
-        (("--preset", "tale"), "presets was"),
+        (("--preset", "tale"), "presets.tale is new"),
         (("--baseline", "concise"), "baseline was direct and is concise"),
     ],
 )

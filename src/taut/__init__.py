@@ -21,12 +21,14 @@ __version__ = "0.1.0"
 
 
 def ask(question: str, preset: str = "direct", engine: str = "embedded", max_tokens: int = 1024) -> Trace:
-    """Ask one question and return its `taut.core.Trace`: for scripts and notebooks without an event loop of their own.
+    """Ask one question and return its `taut.core.Trace`: for scripts and notebooks.
 
     ``preset`` and ``engine`` are written as on the command line. Opens the engine for this one question; programs that
-    ask many use `taut.config.open_engine` and `taut.run.run`. Raises `taut.errors.UsageError` for a wrong name.
+    ask many use `taut.config.open_engine` and `taut.run.run`. Raises `taut.errors.UsageError` for a wrong name and
+    `taut.errors.EngineError` when the engine cannot be reached; a call that fails later is the trace's ``error``.
     """
     import asyncio
+    from concurrent.futures import ThreadPoolExecutor
 
     from taut.config import load_config, open_engine
     from taut.core import Sampling, Task
@@ -43,4 +45,6 @@ def ask(question: str, preset: str = "direct", engine: str = "embedded", max_tok
         finally:
             await main.close()
 
-    return asyncio.run(once())
+    # In a thread of its own: a notebook has an event loop running already.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, once()).result()

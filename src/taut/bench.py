@@ -66,7 +66,7 @@ class Plan:
 
 
 Watch = Callable[[Trace], None]
-"""Told about every trace that is done, found ones included."""
+"""Told about a trace that is done."""
 
 
 def done_before(path: Path) -> dict[Key, Trace]:
@@ -76,8 +76,17 @@ def done_before(path: Path) -> dict[Key, Trace]:
     return {key_of(trace): trace for trace in read(path) if trace.error is None}
 
 
-async def sweep(plan: Plan, engines: Mapping[str, Engine], traces: Path, watch: Watch | None = None) -> None:
+async def sweep(
+    plan: Plan,
+    engines: Mapping[str, Engine],
+    traces: Path,
+    watch: Watch | None = None,
+    found: Watch | None = None,
+) -> None:
     """Run every job of the plan that ``traces`` does not hold yet.
+
+    ``watch`` is told about every trace as it ends. Those that ``traces`` holds already are told to ``found`` first,
+    or to ``watch`` too where there is no ``found``.
 
     Raises `UsageError` before anything is asked if an engine lacks what a preset needs, or if the disk is full;
     `EngineError` when the server is gone for good. What is done by then is kept.
@@ -85,9 +94,10 @@ async def sweep(plan: Plan, engines: Mapping[str, Engine], traces: Path, watch: 
     for preset in plan.presets:
         check_needs(preset, engines)
     done = done_before(traces)
+    tell_found = found or watch
     for trace in done.values():
-        if watch is not None:
-            watch(trace)
+        if tell_found is not None:
+            tell_found(trace)
     jobs = (job for job in plan.jobs() if job.key not in done)
     recent: deque[Trace] = deque(maxlen=min(max(4, plan.concurrency), plan.size))
     with _opened(traces) as writer:

@@ -8,7 +8,8 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import distributions
 from pathlib import Path
@@ -19,7 +20,7 @@ import msgspec
 from taut import __version__
 from taut.bench import Plan
 from taut.config import Config
-from taut.core import Engine
+from taut.core import Engine, Task
 from taut.errors import UsageError, one_line
 from taut.metrics import check_prices
 
@@ -60,6 +61,7 @@ def begin(arguments: argparse.Namespace, config: Config, plan: Plan, engines: Ma
         "baseline": configuration["baseline"],
         "prices": prices(config, arguments, engines),
         "total_questions": len(plan.tasks),
+        "verifiers": verifiers(plan.tasks),
         "taut_version": __version__,
         "packages": installed(),
         "python": platform.python_version(),
@@ -115,6 +117,12 @@ def prices(config: Config, arguments: argparse.Namespace, engines: Mapping[str, 
     return found
 
 
+def verifiers(tasks: Sequence[Task]) -> str:
+    """Which verifiers judge the answers, most used first: ``number (3), exact (1)``."""
+    counts = Counter(task.verifier for task in tasks)
+    return ", ".join(name if len(counts) == 1 else f"{name} ({n})" for name, n in counts.most_common())
+
+
 def installed() -> dict[str, str]:
     """Versions of the packages that matter to a result."""
     known = {(d.metadata["Name"] or "").lower(): d.version for d in distributions()}
@@ -143,7 +151,7 @@ def _go_on(path: Path, configuration: dict[str, Any], *, resume: bool) -> dict[s
     now = msgspec.json.decode(msgspec.json.encode(configuration))
     before = manifest.get("configuration", {})
     different = [
-        f"{key} was {_short(before.get(key))} and is {_short(now.get(key))}"
+        _difference(key, before.get(key), now.get(key))
         for key in {**before, **now}
         if before.get(key) != now.get(key) and key not in IMMATERIAL
     ]
@@ -179,6 +187,20 @@ def _as_data(method: Any) -> dict[str, Any]:
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(msgspec.json.encode(value, enc_hook=str)).hexdigest()[:16]
+
+
+def _difference(key: str, before: Any, now: Any) -> str:
+    """One sentence part; of two tables only what differs in them."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        parts = [
+            _difference(f"{key}.{k}", before.get(k), now.get(k))
+            for k in {**before, **now}
+            if before.get(k) != now.get(k)
+        ]
+        return ", ".join(parts)
+    if before is None or now is None:
+        return f"{key} is new" if before is None else f"{key} is missing now"
+    return f"{key} was {_short(before)} and is {_short(now)}"
 
 
 def _short(value: Any) -> str:

@@ -77,6 +77,28 @@ async def test_room_for_the_answer_is_kept_below_the_ceiling_of_the_response() -
     assert trace.completion_tokens == 10
 
 
+@pytest.mark.parametrize(
+    ("ceiling", "cap", "room"),
+    [
+        (None, 32, 256),
+        (1024, 512, 256),
+        (60, 32, 28),
+        (100, 32, 68),
+        (300, 512, 75),
+        (1024, None, 256),
+        (100, None, 50),
+    ],
+)
+def test_the_room_for_the_answer_gives_way_under_a_low_ceiling(ceiling: int | None, cap: int | None, room: int) -> None:
+    assert Thinking(BudgetForcing(cap)).answer_room(ceiling) == room
+
+
+async def test_a_cap_below_a_low_ceiling_is_used_in_full() -> None:
+    trace, _ = await think(Thinking(BudgetForcing(max_thinking_tokens=4)), scripted(LONG), max_tokens=10)
+    assert trace.tokens_by_role()["thinking"].total == 4
+    assert trace.decisions[0]["event"] == "answer room"
+
+
 async def test_the_wish_to_stop_is_answered_with_wait_as_often_as_asked() -> None:
     first = Scripted("one two three", "early answer")
     later = Scripted("one two three\nWait four five", "the answer is 3")

@@ -80,15 +80,29 @@ def test_a_senseless_selection_is_refused(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answers", "verifier"),
-    [([18, "1,000"], "number"), ([r"\sqrt{2}", "3"], "math"), (["yes", "3"], "exact"), ([None, None], "number")],
+    ("answers", "verifiers"),
+    [
+        ([18, "1,000"], ["number", "number"]),
+        ([r"\sqrt{2}", "3"], ["math", "number"]),
+        (["yes", "3", 25.0], ["exact", "number", "number"]),
+        ([None, "3"], ["exact", "number"]),
+    ],
 )
-def test_the_verifier_of_an_own_file_follows_its_answers(tmp_path: Path, answers: list[Any], verifier: str) -> None:
+def test_the_verifier_of_an_own_row_follows_its_answer(
+    tmp_path: Path, answers: list[Any], verifiers: list[str]
+) -> None:
     rows = [{"question": f"q{i}", "answer": answer} for i, answer in enumerate(answers)]
     tasks = load_tasks(own_file(tmp_path, rows))
-    assert {task.verifier for task in tasks} == {verifier}
+    assert [task.verifier for task in tasks] == verifiers
     for task, answer in zip(tasks, answers, strict=True):
         assert score(str(answer), task).value is (None if answer is None else True)
+
+
+def test_text_answers_of_an_own_file_are_asked_for_between_tags(tmp_path: Path) -> None:
+    told, without_reference = load_tasks(own_file(tmp_path, [{"question": "a", "answer": "yes"}, {"question": "b"}]))
+    assert told.question.endswith("<answer> and </answer>.")
+    assert without_reference.question == "b"
+    assert score("I think so: <answer>Yes</answer>", told).value is True
 
 
 def test_columns_and_verifier_can_be_named(tmp_path: Path) -> None:

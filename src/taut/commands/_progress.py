@@ -33,7 +33,9 @@ class Progress:
         self._baseline = baseline
         self._tokens: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
         self._saved: dict[str, int] = defaultdict(int)
-        self._counts = {"right": 0, "judged": 0, "failed": 0}
+        self._judged: dict[str, int] = defaultdict(int)
+        self._right: dict[str, int] = defaultdict(int)
+        self._failed = self._new = self._new_tokens = 0
         self._console = Console(stderr=True)
         self._live = self._console.is_terminal
         self._bar = Bar(
@@ -47,7 +49,6 @@ class Progress:
         )
         self._task = self._bar.add_task("bench", total=plan.size, note="")
         self._began = self._told = time.monotonic()
-        self._output_tokens = 0
 
     def __enter__(self) -> Progress:
         self._bar.start()
@@ -59,31 +60,40 @@ class Progress:
         self._bar.stop()
 
     def __call__(self, trace: Trace) -> None:
-        """Take a trace into account."""
-        self.done += 1
-        tokens = trace.completion_tokens
-        self._output_tokens += tokens
-        if trace.error is not None:
-            self._counts["failed"] += 1
-        elif trace.score is not None and trace.score.value is not None:
-            self._counts["judged"] += 1
-            self._counts["right"] += trace.score.value
-        if trace.error is None:
-            self._compare(trace, tokens)
+        """Take a trace that has just ended into account."""
+        self._count(trace)
+        self._new += 1
+        self._new_tokens += trace.completion_tokens
         self._bar.update(self._task, completed=self.done, note=self.note())
         now = time.monotonic()
         if not self._live and (now - self._told > QUIET_EVERY_S or self.done == self._plan.size):
             self._told = now
             elapsed = now - self._began
-            left = elapsed / self.done * (self._plan.size - self.done)
+            left = elapsed / self._new * (self._plan.size - self.done)
             sys.stderr.write(
                 f"{self.done}/{self._plan.size}  {elapsed:.0f} s, about {left:.0f} s left  {self.note()}\n"
             )
 
+    def found(self, trace: Trace) -> None:
+        """Take a trace of an earlier run into account: it counts as done, but took none of this run's time."""
+        self._count(trace)
+        # Not an update: the bar would take the found ones for its speed and promise an end much too soon.
+        self._bar.reset(self._task, completed=self.done)
+
+    def _count(self, trace: Trace) -> None:
+        self.done += 1
+        if trace.error is not None:
+            self._failed += 1
+            return
+        if trace.score is not None and trace.score.value is not None:
+            self._judged[trace.preset] += 1
+            self._right[trace.preset] += trace.score.value
+        self._compare(trace, trace.completion_tokens)
+
     @property
     def answered(self) -> int:
         """Traces that did not end in an error."""
-        return self.done - self._counts["failed"]
+        return self.done - self._failed
 
     def _compare(self, trace: Trace, tokens: int) -> None:
         """Keep the sum of savings over questions that both presets have answered."""
@@ -96,25 +106,27 @@ class Progress:
             self._saved[trace.preset] += answered[self._baseline] - tokens
 
     def note(self) -> str:
-        """Speed, accuracy so far, and what the best preset has saved."""
-        speed = self._output_tokens / max(time.monotonic() - self._began, 1e-9)
-        parts = [f"{speed:,.0f} tok/s"]
-        if self._counts["judged"]:
-            parts.append(f"{self._counts['right']}/{self._counts['judged']} right")
-        if self._counts["failed"]:
-            parts.append(f"{self._counts['failed']} failed")
-        savings = {name: saved for name, saved in self._saved.items() if name != self._baseline}
-        if savings:
-            best = max(savings, key=lambda name: savings[name])
-            parts.append(f"saved {savings[best]:,} tokens ({best})")
-        return "  ".join(parts)
+        """Speed, the baseline's accuracy so far, and that of the preset that has saved most with its savings."""
+        speed = self._new_tokens / max(time.monotonic() - self._began, 1e-9)
+        parts = [f"{speed:,.0f} tok/s", self._accuracy(self._baseline)]
+        best = max(self._saved, key=lambda name: self._saved[name], default=self._baseline)
+        # The baseline saves 0, so whatever saves more is another preset.
+        if self._saved[best] > 0:
+            parts.append(f"{self._accuracy(best) or best}, {self._saved[best]:,} tokens saved")
+        if self._failed:
+            parts.append(f"{self._failed} failed")
+        return "  ".join(part for part in parts if part)
+
+    def _accuracy(self, preset: str) -> str:
+        judged = self._judged[preset]
+        return f"{preset} {self._right[preset]}/{judged} right" if judged else ""
 
 
 async def interruptible(
     plan: Plan, engines: Mapping[str, Engine], traces: Path, progress: Progress
 ) -> BaseException | None:
     """Sweep until done, a failure, or the first Ctrl-C. Returns what stopped it, `None` if it went to the end."""
-    work = asyncio.ensure_future(sweep(plan, engines, traces, progress))
+    work = asyncio.ensure_future(sweep(plan, engines, traces, progress, progress.found))
     loop = asyncio.get_running_loop()
     # Signals reach the main thread only: a program that runs the command in another one cancels by itself.
     with contextlib.suppress(RuntimeError, NotImplementedError):

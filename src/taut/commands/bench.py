@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,7 @@ ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
         {"action": "append", "default": [], "metavar": "ROLE=NAME", "help": "own files: question=…, answer=…"},
     ),
     ("--verifier", {"metavar": "V", "help": "own files: exact, number, math or choice"}),
+    ("--no-format-line", {"action": "store_true", "help": "do not tell the model how to write its answer"}),
     ("--config", {"type": existing_file, "metavar": "FILE", "help": "default: taut.toml here, if there is one"}),
 )
 
@@ -149,6 +151,7 @@ def _report(folder: Path, *, tell: bool) -> None:
 def _load(arguments: argparse.Namespace) -> list[Task]:
     from taut import verify
     from taut.errors import UsageError
+    from taut.manifest import verifiers
     from taut.tasks import LoadOptions, load_tasks
 
     columns = dict(item.split("=", 1) if "=" in item else (item, "") for item in arguments.column)
@@ -162,9 +165,11 @@ def _load(arguments: argparse.Namespace) -> list[Task]:
         difficulty=arguments.difficulty,
         columns=columns,
         verifier=arguments.verifier,
+        format_line=not arguments.no_format_line,
     )
     tasks = load_tasks(arguments.task, options)
     verify.check_libraries(tasks)
+    sys.stderr.write(f"{len(tasks)} questions of {arguments.task}, judged by {verifiers(tasks)}\n")
     return tasks
 
 

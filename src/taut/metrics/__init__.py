@@ -4,11 +4,13 @@
 """
 
 from taut.metrics.comparison import accuracy_efficiency_score, pareto_front
-from taut.metrics.intervals import check_libraries
-from taut.metrics.nouns import Amount, Comparison, EngineUse, Estimate, Latency, PresetSummary, Summary
+from taut.metrics.intervals import MINIMUM_QUESTIONS, check_libraries
+from taut.metrics.nouns import MARGIN, Amount, Comparison, EngineUse, Estimate, Latency, PresetSummary, Summary
 from taut.metrics.summary import check_prices, summarize
 
 __all__ = [
+    "MARGIN",
+    "MINIMUM_QUESTIONS",
     "Amount",
     "Comparison",
     "EngineUse",

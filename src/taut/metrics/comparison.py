@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from taut.core import Trace
-from taut.metrics.intervals import Sums, mean_difference, ratio_of_sums, sign_test
-from taut.metrics.nouns import AES_ALPHA, AES_BETA, AES_GAMMA, Comparison, Estimate
+from taut.metrics.intervals import Sums, holm, mean_difference, questions_needed, ratio_of_sums, sign_test
+from taut.metrics.nouns import AES_ALPHA, AES_BETA, AES_GAMMA, MARGIN, Comparison, Estimate
 
 Pair = tuple[Trace, Trace]
 """A preset's trace and the baseline's, for the same question and seed, both without error."""
 
 
 def compare(traces: Iterable[Trace], baseline: Iterable[Trace], *, seed: int = 0) -> Comparison:
-    """Tokens over all pairs without error, accuracy over those of them that were scored for both."""
+    """Tokens over all pairs without error, accuracy over those of them that were scored for both.
+
+    The corrected p value is that of a single comparison; `corrected` takes all of a run into account.
+    """
     pairs = pairs_of(traces, baseline)
     scored = [pair for pair in pairs if right(pair[0]) is not None and right(pair[1]) is not None]
     differences = _differences(scored)
     ratio = ratio_of_sums(_token_sums(pairs), seed=seed)
     difference = mean_difference(differences)
     won, lost = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
+    p_value = sign_test(won, lost) if differences else None
     return Comparison(
         token_pairs=len(pairs),
         token_ratio=ratio,
@@ -28,9 +33,18 @@ def compare(traces: Iterable[Trace], baseline: Iterable[Trace], *, seed: int = 0
         accuracy_difference=difference,
         questions_won=won,
         questions_lost=lost,
-        p_value=sign_test(won, lost) if differences else None,
+        p_value=p_value,
+        p_value_holm=p_value,
+        questions_needed=questions_needed(differences, MARGIN),
         aes=_aes(ratio, scored),
     )
+
+
+def corrected(comparisons: Mapping[str, Comparison]) -> dict[str, Comparison]:
+    """The same with p values corrected for the number of comparisons that have one."""
+    tested = {name: c.p_value for name, c in comparisons.items() if c.p_value is not None}
+    p_values = dict(zip(tested, holm(list(tested.values())), strict=True))
+    return {name: replace(c, p_value_holm=p_values.get(name)) for name, c in comparisons.items()}
 
 
 def pairs_of(traces: Iterable[Trace], baseline: Iterable[Trace]) -> list[Pair]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -141,12 +142,38 @@ def mean_difference(differences: Sequence[float]) -> Estimate | None:
     if not differences:
         return None
     z = float(library("scipy.stats").norm.ppf((1 + CONFIDENCE) / 2))
-    adjusted = [*differences, 1.0, -1.0]
-    centre = sum(adjusted) / len(adjusted)
-    variance = sum((d - centre) ** 2 for d in adjusted) / len(adjusted)
-    spread = z * (variance / len(adjusted)) ** 0.5
+    centre, variance = _adjusted(differences)
+    spread = z * (variance / (len(differences) + 2)) ** 0.5
     value = sum(differences) / len(differences)
     return Estimate(value, max(-1.0, centre - spread), min(1.0, centre + spread))
+
+
+def _adjusted(differences: Sequence[float]) -> tuple[float, float]:
+    """Mean and variance with one question won and one lost added."""
+    adjusted = [*differences, 1.0, -1.0]
+    centre = sum(adjusted) / len(adjusted)
+    return centre, sum((d - centre) ** 2 for d in adjusted) / len(adjusted)
+
+
+def questions_needed(differences: Sequence[float], half_width: float) -> int | None:
+    """About how many questions bring the interval of `mean_difference` to ``half_width`` either way.
+
+    Normal approximation: as many differ, won and lost, as have so far. ``None`` without any.
+    """
+    if not differences:
+        return None
+    z = float(library("scipy.stats").norm.ppf((1 + CONFIDENCE) / 2))
+    _, variance = _adjusted(differences)
+    return max(0, math.ceil(z * z * variance / half_width**2 - 2))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p values corrected for their number by Holm's step-down method (1979), in the order given."""
+    corrected, least = [1.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = least
+    return corrected
 
 
 def sign_test(won: int, lost: int) -> float:

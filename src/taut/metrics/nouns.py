@@ -15,12 +15,16 @@ CONFIDENCE = 0.95
 AES_ALPHA, AES_BETA, AES_GAMMA = 1.0, 3.0, 5.0
 """Weights of tokens saved, accuracy won and accuracy lost in the Accuracy-Efficiency Score."""
 
+MARGIN = 0.05
+"""A loss of accuracy, as a share, that is small enough to call the accuracy kept."""
+
 INTERVALS: Mapping[str, str] = {
     "accuracy": "Wilson score interval; with several answers per question, on the effective number of answers",
     "tokens": "bootstrap over questions, percentile interval widened for few questions (Hesterberg 2015); none below 5",
     "token_ratio": "ratio of means over the same questions; interval as for tokens, both presets resampled together",
     "accuracy_difference": "adjusted Wald interval over questions answered by both (Bonett and Price 2012)",
     "p_value": "exact two-sided sign test on questions won and lost (McNemar's exact test with one answer a question)",
+    "p_value_holm": "the p value after Holm's correction (1979) for as many presets as were compared",
 }
 """How each interval is made."""
 
@@ -88,6 +92,10 @@ class Comparison:
     questions_lost: int
     p_value: float | None
     """Of the hypothesis that winning and losing are equally likely."""
+    p_value_holm: float | None
+    """The same, corrected for the number of presets that were compared with the baseline."""
+    questions_needed: int | None
+    """About how many questions would bring the interval of the difference to `MARGIN` either way."""
     aes: float | None
     """Accuracy-Efficiency Score (O1-Pruner, arXiv:2501.12570), losses of accuracy counted as losses."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from taut.core import TOKEN_ROLES, Call, Count, Tally, Trace
 from taut.errors import UsageError, nearest
-from taut.metrics.comparison import compare, pareto_front, right
+from taut.metrics.comparison import compare, corrected, pareto_front, right
 from taut.metrics.intervals import Sums, proportion, quantile, ratio_of_sums
 from taut.metrics.nouns import (
     AES_ALPHA,
@@ -62,13 +63,18 @@ def summarize(
     }
     return Summary(
         baseline=baseline,
-        presets=found,
+        presets=_with_corrected_p_values(found),
         pareto_front=_front(found),
         confidence=CONFIDENCE,
         intervals=dict(INTERVALS),
         aes_constants={"alpha": AES_ALPHA, "beta": AES_BETA, "gamma": AES_GAMMA},
         bootstrap_seed=seed,
     )
+
+
+def _with_corrected_p_values(presets: Mapping[str, PresetSummary]) -> dict[str, PresetSummary]:
+    comparisons = corrected({name: p.comparison for name, p in presets.items() if p.comparison is not None})
+    return {name: replace(preset, comparison=comparisons.get(name)) for name, preset in presets.items()}
 
 
 def _check_names(traces: Iterable[Trace], baseline: str, presets: Sequence[str]) -> None:

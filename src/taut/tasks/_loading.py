@@ -4,7 +4,8 @@
 order of the source. So an item's rank depends on nothing else, and a larger limit only adds items.
 
 **The question** is the source's own text. Where a set needs to be told how to answer, one line is added: mathematics
-gets `BOX_LINE`, choices get `LETTER_LINE`. ``LoadOptions(format_line=False)`` leaves it out.
+gets `BOX_LINE`, choices get `LETTER_LINE`, text that is to be compared gets `TAG_LINE`.
+``LoadOptions(format_line=False)`` leaves it out.
 ``Task.metadata["answer_format"]`` says what kind of answer is asked for: ``number``, ``latex``, ``choice`` or
 ``text``.
 """
@@ -22,6 +23,7 @@ from taut.errors import UsageError
 from taut.plugins import find
 
 BOX_LINE = "Put the final answer in \\boxed{}."
+TAG_LINE = "Write the final answer between <answer> and </answer>."
 LETTER_LINE = "Answer with the letter of the right option in \\boxed{}."
 LETTERS = "ABCDEFGHIJ"
 ANSWER_FORMATS = {"number": "number", "math": "latex", "choice": "choice"}
@@ -116,9 +118,9 @@ def choice_task(task_id: str, question: str, choices: Sequence[str], correct: in
     )
 
 
-def plain_task(task_id: str, question: str, reference: Any, verifier: str) -> Task:
-    """A question as it is, without a word on how to answer."""
-    messages = ({"role": "user", "content": question},)
+def plain_task(task_id: str, question: str, reference: Any, options: LoadOptions, verifier: str) -> Task:
+    """A question whose answer is text; where there is a reference, the model is told to mark the answer."""
+    messages = ({"role": "user", "content": question},) if reference is None else _ask(question, TAG_LINE, options)
     metadata = {"answer_format": ANSWER_FORMATS.get(verifier, "text")}
     return Task(id=task_id, messages=messages, reference=reference, verifier=verifier, metadata=metadata)
 

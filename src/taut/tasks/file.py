@@ -3,7 +3,7 @@
 Columns are found by their usual names (``question``, ``problem``, ``prompt``; ``answer``, ``reference``, ``target``;
 ``id``), or named with ``columns``. Without an answer column every answer stays *not scored*. With an ``options``
 column (a list) the answer is the letter of the right option or its text. Unless a verifier is named, one is picked
-for the whole file: ``number`` where all answers are numbers, ``math`` where one holds LaTeX, else ``exact``.
+for every row by its answer: ``number`` for a number, ``math`` for LaTeX, else ``exact``.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def load(options: LoadOptions) -> list[Task]:
     """The chosen questions. Raises `UsageError` naming the line for whatever cannot be used."""
     columns = _columns(options)
     found = read_file(Path(options.argument))
-    verifier = options.verifier or _pick_verifier(found, columns)
-    find("verifiers", verifier)
-    tasks = [_task(row, columns, verifier, options) for row in found]
+    if options.verifier is not None:
+        find("verifiers", options.verifier)
+    tasks = [_task(row, columns, options.verifier or _pick_verifier(row, columns), options) for row in found]
     _check_unique(found, tasks)
     return choose(tasks, options)
 
@@ -48,13 +48,15 @@ def _columns(options: LoadOptions) -> Columns:
     return {key: (options.columns[key],) if key in options.columns else names for key, names in COLUMNS.items()}
 
 
-def _pick_verifier(found: list[Row], columns: Columns) -> str:
-    if any(row.get(*columns["options"]) for row in found):
+def _pick_verifier(row: Row, columns: Columns) -> str:
+    if row.get(*columns["options"]):
         return "choice"
-    answers = [str(answer) for row in found if (answer := row.get(*columns["answer"])) is not None]
-    if all(map(is_number, answers)):
+    answer = row.get(*columns["answer"])
+    if answer is None:
+        return "exact"
+    if is_number(str(answer)):
         return "number"
-    return "math" if any(sign in answer for answer in answers for sign in LATEX_SIGNS) else "exact"
+    return "math" if any(sign in str(answer) for sign in LATEX_SIGNS) else "exact"
 
 
 def _task(row: Row, columns: Columns, verifier: str, options: LoadOptions) -> Task:
@@ -69,7 +71,7 @@ def _task(row: Row, columns: Columns, verifier: str, options: LoadOptions) -> Ta
         return choice_task(name, question, listed, _correct(row, listed, answer), options)
     if verifier in ("number", "math"):
         return math_task(name, question, None if answer is None else str(answer), options, verifier)
-    return plain_task(name, question, answer, verifier)
+    return plain_task(name, question, answer, options, verifier)
 
 
 def _listed(row: Row, choices: Any) -> list[str]:

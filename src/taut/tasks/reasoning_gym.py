@@ -15,11 +15,10 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from taut.core import Task
-from taut.tasks._loading import LoadOptions
+from taut.tasks._loading import TAG_LINE, LoadOptions
 from taut.verify._procedural import Item, check, entry
 
 DEFAULT_LIMIT = 100
-TAG_LINE = "Write the final answer between <answer> and </answer>."
 
 
 def load(options: LoadOptions) -> list[Task]:

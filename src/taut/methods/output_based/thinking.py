@@ -41,7 +41,7 @@ class Thinking:
 
     rule: StopRule
     answer_room_tokens: int = 256
-    """Tokens kept free for the answer below the ceiling of the whole response."""
+    """Tokens kept free for the answer below the ceiling of the whole response; fewer under a low ceiling."""
 
     def __post_init__(self) -> None:
         """Reject a loop that leaves no room to answer."""
@@ -53,6 +53,18 @@ class Thinking:
         """Prefill, to continue a turn (or a server that caps by itself, where that is all), and what the rule needs."""
         way = "prefill|thinking_budget" if self.rule.only_caps else "prefill"
         return frozenset({way}) | self.rule.needs
+
+    def answer_room(self, ceiling_tokens: int | None) -> int:
+        """Tokens kept for the answer under this ceiling.
+
+        Under a low one the room gives way, so that the thinking is not squeezed out without a word: to what the rule's
+        cap leaves, but to no less than a quarter of the ceiling; without a cap, to half of it.
+        """
+        if ceiling_tokens is None:
+            return self.answer_room_tokens
+        cap = self.rule.max_thinking_tokens
+        share = ceiling_tokens // 2 if cap is None else max(ceiling_tokens - cap, ceiling_tokens // 4)
+        return max(min(self.answer_room_tokens, share), 1)
 
     async def __call__(self, session: Session) -> Reply:
         """Answer the prompt."""
@@ -73,8 +85,10 @@ class _Loop:
         self.session = session
         self.rule = method.rule
         self.watch = method.rule.watch()
-        self.room = method.answer_room_tokens
         self.ceiling = session.sampling.max_tokens
+        self.room = method.answer_room(self.ceiling)
+        if self.room < method.answer_room_tokens:
+            session.decide("answer room", tokens=self.room, why=f"the ceiling is {self.ceiling} tokens")
         turn = session.prompt.turn
         self.written: dict[Kind, list[str]] = {"thinking": [turn.thinking], "answer": [turn.answer]}
         self.tokens: dict[Kind, int] = {"thinking": 0, "answer": 0}
