@@ -483,3 +483,12 @@ def test_the_summary_counts_every_preset_and_the_manifest_says_what_it_was(
     assert manifest["finished_at"] is not None
     assert "run" in capsys.readouterr().out
     assert len(read(inside / "run" / "traces.jsonl")) == 4 * COUNT
+
+
+async def test_found_traces_are_told_apart_from_new_ones(tmp_path: Path) -> None:
+    path = tmp_path / "traces.jsonl"
+    await swept(path, plan(2))
+    new: list[Trace] = []
+    found: list[Trace] = []
+    await sweep(plan(3), {"main": FakeEngine()}, path, new.append, found.append)
+    assert (len(found), len(new)) == (6, 3)

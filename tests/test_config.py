@@ -151,3 +151,34 @@ async def test_a_wrong_key_of_an_engine_is_named(tmp_path: Path) -> None:
         await open_engine("mine", config)
     with pytest.raises(UsageError, match="needs a key 'kind'"):
         await open_engine("other", config)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("concise:inner=direct", "unknown parameter 'inner'"),
+        ("thinking", "no method or preset named 'thinking'"),
+        ("+".join(["concise"] * 40), "stacks more than 16 methods"),
+        ("conc\udcffise", "characters that cannot be printed"),
+    ],
+)
+def test_a_preset_that_would_break_the_program_is_refused(text: str, complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        Config().preset(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[presets.a]\nmethod='concise'\ninner='concise+a'",
+        "[presets.a]\nmethod='concise'\ninner='tale+b'\n[presets.b]\nmethod='concise'\ninner='a'",
+    ],
+)
+def test_presets_that_wrap_each_other_are_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UsageError, match="wraps itself"):
+        load_config(written(tmp_path, text))
+
+
+def test_a_preset_with_the_name_of_a_method_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has the name of a method"):
+        load_config(written(tmp_path, "[presets.direct]\nmethod='concise'"))

@@ -8,7 +8,7 @@ import pytest
 
 from taut.core import Call, Count, Score, Task, Trace, Usage
 from taut.errors import UsageError
-from taut.traces import Writer, encode, finite, read, read_all
+from taut.traces import Writer, alone_in, encode, finite, read, read_all
 from tests.conftest import sum_task
 
 
@@ -86,3 +86,17 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_what_json_cannot_hold_becomes_none() -> None:
     assert finite({"a": float("nan"), "b": [1.5, float("inf")]}) == {"a": None, "b": [1.5, None]}
+
+
+def test_half_a_character_does_not_lose_a_trace(tmp_path: Path) -> None:
+    path = tmp_path / "traces.jsonl"
+    with Writer(path) as writer:
+        writer.append(trace(answer="so \ud83d"))
+    assert [t.answer for t in read(path)] == ["so \ufffd"]
+
+
+def test_only_one_process_works_in_a_folder(tmp_path: Path) -> None:
+    with alone_in(tmp_path / "run"), pytest.raises(UsageError, match="another process"), alone_in(tmp_path / "run"):
+        pass
+    with alone_in(tmp_path / "run"):
+        pass

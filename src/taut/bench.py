@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from taut.core import Engine, Sampling, Score, Task, Trace
 from taut.errors import EngineError, UsageError
@@ -105,11 +106,15 @@ async def sweep(
         async def worker() -> None:
             for job in jobs:
                 trace = await answer(job, plan, engines)
-                _append(writer, trace)
-                if watch is not None:
-                    watch(trace)
+                await _to_the_end(keep(trace))
                 recent.append(trace)
                 _stop_if_the_server_is_gone(recent)
+
+        async def keep(trace: Trace) -> None:
+            await judge(trace)
+            _append(writer, trace)
+            if watch is not None:
+                watch(trace)
 
         workers = [asyncio.create_task(worker()) for _ in range(min(plan.concurrency, plan.size))]
         try:
@@ -121,8 +126,8 @@ async def sweep(
 
 
 async def answer(job: Job, plan: Plan, engines: Mapping[str, Engine]) -> Trace:
-    """One job: run the preset, then verify its answer."""
-    trace = await run(
+    """One job: run the preset."""
+    return await run(
         job.preset,
         job.task,
         engines,
@@ -130,12 +135,25 @@ async def answer(job: Job, plan: Plan, engines: Mapping[str, Engine]) -> Trace:
         index=job.index,
         deadline_s=plan.deadline_s,
     )
+
+
+async def judge(trace: Trace) -> None:
+    """Verify the answer of a trace."""
     if trace.error is None:
         # In a thread: checking LaTeX can take a second, and the streams must not wait for it.
-        trace.score = await asyncio.to_thread(score, trace.answer, job.task)
+        trace.score = await asyncio.to_thread(score, trace.answer, trace.task)
     else:
         trace.score = Score(None, None, "not judged: the answer did not come to its end")
-    return trace
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Ctrl-C must not lose an answer that is paid for and only waits to be judged and written."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
 
 def _opened(path: Path) -> contextlib.AbstractContextManager[Writer]:

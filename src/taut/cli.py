@@ -6,10 +6,13 @@ Nothing heavy is imported here: ``taut --help`` must be instant.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import io
 import math
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,6 +22,10 @@ from taut.errors import TautError, UsageError, nearest, one_line
 
 VERBS = ("bench", "list", "doctor")
 INTERRUPTED = 130
+FAULT = 70
+"""As in sysexits.h: a mistake of the program, not of its user."""
+MAX_DIGITS = 9
+FEW = 10_000
 
 
 class Parser(argparse.ArgumentParser):
@@ -71,19 +78,47 @@ def parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal without "×" is no reason to lose a report.
+            stream.reconfigure(errors="replace")
     try:
         parsed = parser().parse_args(arguments)
         return int(parsed.main(parsed))
     except TautError as error:
-        sys.stderr.write(f"taut: {one_line(error, 2000)}\n")
-        return 2
+        return _say(one_line(error, 2000), 2)
     except KeyboardInterrupt:
-        sys.stderr.write("taut: interrupted\n")
-        return INTERRUPTED
+        return _say("interrupted", INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output has gone (`taut list | head`): not an error worth a word.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        return _say(f"the system refused: {one_line(error)}", 2)
+    except Exception as error:
+        if os.environ.get("TAUT_DEBUG"):
+            raise
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(place.filename).name}:{place.lineno}"
+        return _say(
+            f"a fault in Taut itself ({where}): {type(error).__name__}: {one_line(error)}; what was done is kept; "
+            "TAUT_DEBUG=1 shows the whole trace, which is what to report",
+            FAULT,
+        )
+
+
+def _say(sentence: str, code: int) -> int:
+    # Where not even stderr can be written, the exit code says it.
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"taut: {sentence}\n")
+    return code
+
+
+def folder(text: str) -> Path:
+    """An argparse type: the path of a folder, which need not be there."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text).expanduser()
 
 
 def existing_file(text: str) -> Path:
@@ -96,8 +131,15 @@ def existing_file(text: str) -> Path:
 
 def positive(text: str) -> int:
     """An argparse type: a whole number from 1."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    if not text.isdecimal() or not 1 <= int(text[:MAX_DIGITS]) < 10**MAX_DIGITS or len(text) > MAX_DIGITS:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 1 to {10**MAX_DIGITS - 1:,}")
+    return int(text)
+
+
+def few(text: str) -> int:
+    """An argparse type: a whole number from 1 to `FEW`."""
+    if positive(text) > FEW:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {FEW:,}")
     return int(text)
 
 

@@ -39,6 +39,9 @@ from taut.run import Preset
 
 LOOP = "thinking"
 """The method that runs stop rules; every rule is a preset too, run by it."""
+MAX_PRESET_CHARS = 2000
+MAX_STACK = 16
+"""Methods in one preset; more is a mistake in a script."""
 SECTIONS = ("engines", "presets")
 
 
@@ -52,6 +55,8 @@ class Config:
 
     def preset(self, text: str) -> Preset:
         """The preset that ``text`` names: one of the file's, or a method with parameters. Raises `UsageError`."""
+        if not text.isprintable() or len(text) > MAX_PRESET_CHARS:
+            raise UsageError(f"preset {text[:60]!r} is too long or holds characters that cannot be printed")
         name, sign, rest = text.partition("=")
         if sign and not set(name) & set(":+,"):
             if not name or not rest or name in (*self.presets, *method_names()):
@@ -62,14 +67,16 @@ class Config:
             return Preset(text, self._method_from_table(dict(self.presets[text]), where, seen=(text,)))
         return Preset(text, self._method_from_text(text))
 
-    def _method_from_text(self, text: str) -> Method:
+    def _method_from_text(self, text: str, seen: tuple[str, ...] = ()) -> Method:
         method: Method | None = None
+        if text.count("+") >= MAX_STACK:
+            raise UsageError(f"preset {text[:60]!r}… stacks more than {MAX_STACK} methods")
         for part in reversed(text.split("+")):
             name, _, rest = part.strip().partition(":")
             parameters: dict[str, Any] = dict(_assignment(item, text) for item in rest.split(",") if item.strip())
             where = f"preset {text!r}"
             if name in self.presets and not parameters and method is None:
-                method = self.preset(name).method
+                method = self._method_of_preset(name, where, seen)
             else:
                 method = self._build(name, parameters, method, where)
         if method is None:
@@ -83,19 +90,24 @@ class Config:
             raise UsageError(f"{where} needs a key 'method' with the name of a method, such as \"concise\"")
         wrapped: Method | None = None
         if isinstance(inner, str) and inner in self.presets:
-            if inner in seen:
-                raise UsageError(f"{where} wraps itself: {' -> '.join((*seen, inner))}")
-            wrapped = self._method_from_table(dict(self.presets[inner]), where, (*seen, inner))
+            wrapped = self._method_of_preset(inner, where, seen)
         elif isinstance(inner, str):
-            wrapped = self._method_from_text(inner)
+            wrapped = self._method_from_text(inner, seen)
         elif isinstance(inner, dict):
             wrapped = self._method_from_table(dict(inner), f"inner of {where}", seen)
         elif inner is not None:
             raise UsageError(f"inner of {where} must be a preset's name or a table with a key 'method'")
         return self._build(name, table, wrapped, where)
 
+    def _method_of_preset(self, name: str, where: str, seen: tuple[str, ...]) -> Method:
+        if name in seen:
+            raise UsageError(f"{where} wraps itself: {' -> '.join((*seen, name))}")
+        return self._method_from_table(dict(self.presets[name]), where, (*seen, name))
+
     def _build(self, name: str, parameters: dict[str, Any], inner: Method | None, where: str) -> Method:
-        if name not in plugins.entries("methods") and name not in plugins.entries("stop rules"):
+        if name in self.presets:
+            raise UsageError(f"{where}: the preset {name!r} takes no parameters and wraps nothing: only a method does")
+        if name not in method_names():
             known = [*self.presets, *method_names()]
             raise UsageError(
                 f"{where}: there is no method or preset named {name!r}{nearest(name, known)}; "
@@ -130,8 +142,7 @@ def build_method(name: str, parameters: Mapping[str, Any], inner: Method | None,
 
 
 def _class_of(group: str, name: str) -> type:
-    module = plugins.find(group, name).load()
-    return typing.cast(type, getattr(module, plugins.class_name(name)))
+    return plugins.find(group, name).load_class()
 
 
 def _fields(cls: type) -> list[str]:
@@ -142,13 +153,13 @@ def _construct(cls: type, parameters: Mapping[str, Any], where: str, known: list
     hints = typing.get_type_hints(cls)
     values = {}
     for key, value in parameters.items():
-        if key not in _fields(cls):
-            offered = [name for name in known if name not in ("inner", "rule")]
+        if key not in _fields(cls) or (key in plugins.FILLED_IN and not dataclasses.is_dataclass(value)):
+            offered = [name for name in known if name not in plugins.FILLED_IN]
             raise UsageError(
                 f"{where}: unknown parameter {key!r}{nearest(key, offered)}; "
                 + (f"known: {', '.join(offered)}" if offered else "it takes none")
             )
-        values[key] = value if key in ("inner", "rule") else convert(value, hints[key], f"{where}: {key}")
+        values[key] = value if key in plugins.FILLED_IN else convert(value, hints[key], f"{where}: {key}")
     return cls(**values)
 
 
@@ -179,11 +190,15 @@ def load_config(path: Path | None) -> Config:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from None
     _check_sections(table, path)
     config = Config(path, table.get("engines", {}), table.get("presets", {}))
     for name in config.presets:
+        if name in method_names():
+            raise UsageError(
+                f"{path}: [presets.{name}] has the name of a method, which is a preset already: choose another"
+            )
         config.preset(name)
     return config
 
@@ -214,7 +229,7 @@ async def open_engine(text: str, config: Config = Config()) -> Engine:
         if not isinstance(kind, str):
             raise UsageError(f"{where} needs a key 'kind'; known: {', '.join(plugins.entries('engines'))}")
         return await _open(kind, options, where)
-    if text.startswith(("http://", "https://")):
+    if text.lower().startswith(("http://", "https://")):
         return await _open("openai", {"url": text}, f"engine {text!r}")
     kind, sign, target = text.partition(":")
     known = [*config.engines, *plugins.entries("engines")]

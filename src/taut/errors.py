@@ -46,5 +46,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def one_line(error: BaseException, limit: int = 300) -> str:
     """The error's text as a single line of at most ``limit`` characters; its class name where it has no text."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    # Not printable: control characters, which a server may send to play with the terminal.
+    words = "".join(c if c.isprintable() or c.isspace() else "\ufffd" for c in str(error)).split()
+    text = " ".join(words) or type(error).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"

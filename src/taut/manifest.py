@@ -43,7 +43,7 @@ def begin(arguments: argparse.Namespace, config: Config, plan: Plan, engines: Ma
 
     Raises `UsageError` if the folder holds another run, naming the difference.
     """
-    configuration = describe(arguments, plan, engines)
+    configuration = describe(arguments, config, plan, engines)
     path = arguments.out / "manifest.json"
     if path.exists():
         return _go_on(path, configuration, resume=arguments.resume)
@@ -70,10 +70,6 @@ def begin(arguments: argparse.Namespace, config: Config, plan: Plan, engines: Ma
         "finished_at": None,
         "interrupted": False,
     }
-    try:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot make the folder {arguments.out}: {error.strerror or error}") from None
     _write(path, manifest)
     return manifest
 
@@ -84,14 +80,17 @@ def finish(folder: Path, manifest: dict[str, Any], *, interrupted: bool) -> None
     _write(folder / "manifest.json", manifest)
 
 
-def describe(arguments: argparse.Namespace, plan: Plan, engines: Mapping[str, Engine]) -> dict[str, Any]:
+def describe(
+    arguments: argparse.Namespace, config: Config, plan: Plan, engines: Mapping[str, Engine]
+) -> dict[str, Any]:
     """Everything that decides what a run measures."""
     return {
         # Without the address: a server that is back on another port is the same engine.
         "engines": {part: [e.model, e.dialect.name, _identity(e)] for part, e in engines.items()},
-        "task": arguments.task,
+        "engine_options": _options_digest(config, arguments),
+        "task": Path(arguments.task).name,
         "questions": len(plan.tasks),
-        "questions_digest": _digest([(t.id, t.messages, str(t.reference)) for t in plan.tasks]),
+        "questions_digest": _digest([(t.id, t.messages, str(t.reference), t.verifier, t.metadata) for t in plan.tasks]),
         "difficulty": arguments.difficulty,
         "seed": plan.seed,
         "rollouts": plan.rollouts,
@@ -143,13 +142,15 @@ def machine() -> dict[str, Any]:
 def _go_on(path: Path, configuration: dict[str, Any], *, resume: bool) -> dict[str, Any]:
     try:
         manifest = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"cannot read {path}: {one_line(error)}; choose another folder with --out") from None
+    before = manifest.get("configuration")
+    if not isinstance(before, dict) or not isinstance(manifest.get("presets"), list) or "baseline" not in manifest:
+        raise UsageError(f"{path} is not a manifest of taut bench; choose another folder with --out")
     if not resume:
         raise UsageError(f"{path.parent} already holds a run: go on with it by --resume, or choose another --out")
     # Through JSON, so that both sides have lists where Python has tuples.
     now = msgspec.json.decode(msgspec.json.encode(configuration))
-    before = manifest.get("configuration", {})
     different = [
         _difference(key, before.get(key), now.get(key))
         for key in {**before, **now}
@@ -168,6 +169,20 @@ def _engine(engine: Engine) -> dict[str, Any]:
         "offers": sorted(engine.offers),
         "identity": _identity(engine),
     }
+
+
+MATTERS_NOT = frozenset(
+    "kind url name prices api_key_env timeout_s connect_timeout_s idle_timeout_s max_retries max_connections "
+    "slots threads max_batch token_s".split()
+)
+"""Keys of ``[engines.x]`` that are about speed and patience, not about answers."""
+
+
+def _options_digest(config: Config, arguments: argparse.Namespace) -> str:
+    """Tells whether the options of the engines in ``taut.toml`` are still the same, without showing any."""
+    names = [text.partition("=")[2] or text for text in arguments.engine or []]
+    tables = [config.engines.get(name, {}) for name in names]
+    return _digest([{k: v for k, v in table.items() if k not in MATTERS_NOT} for table in tables])
 
 
 def _identity(engine: Engine) -> dict[str, Any]:

@@ -7,14 +7,18 @@ from outside join through the entry-point group ``taut``: ``"methods.my_method" 
 from __future__ import annotations
 
 import ast
+import dataclasses
 import functools
 import importlib
+import importlib.util
+import typing
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import Any, cast
 
-from taut.errors import UsageError, nearest
+from taut.errors import TautError, UsageError, nearest, one_line
 
 ROOT = Path(__file__).parent
 FOLDERS: dict[str, tuple[str, ...]] = {
@@ -26,6 +30,21 @@ FOLDERS: dict[str, tuple[str, ...]] = {
 }
 
 
+MEMBERS: dict[str, tuple[str, ...]] = {
+    "methods": ("needs", "__call__"),
+    "stop rules": ("needs", "places", "max_thinking_tokens", "only_caps", "watch"),
+}
+"""What the class of a method's or a stop rule's file must have; the class is named like the file."""
+FUNCTIONS: dict[str, tuple[str, ...]] = {
+    "tasks": ("load",),
+    "verifiers": ("verify", "extract", "same"),
+    "engines": ("open_engine",),
+}
+"""What the other files must define."""
+FILLED_IN = ("inner", "rule")
+"""Fields that a stack of methods fills in, not the user."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One file that can be used by name."""
@@ -34,18 +53,67 @@ class Entry:
     module: str
     path: Path | None
     """``None`` for entries of outside packages."""
+    group: str
+    """A key of `FOLDERS`."""
 
     def load(self) -> ModuleType:
-        """Import it."""
-        return importlib.import_module(self.module)
+        """Import it. Raises `UsageError` in one sentence for a file that fails, or lacks what it must define."""
+        try:
+            module = importlib.import_module(self.module)
+            for function in FUNCTIONS.get(self.group, ()):
+                if not callable(getattr(module, function, None)):
+                    raise UsageError(f"{self.where} must define a function {function!r}")
+            if self.group in MEMBERS:
+                self._check_class(getattr(module, class_name(self.name), None))
+        except TautError:
+            raise
+        except Exception as error:  # Somebody's file may fail in any way, and must be named.
+            raise UsageError(f"{self.where} cannot be loaded: {type(error).__name__}: {one_line(error)}") from error
+        return module
+
+    def load_class(self) -> type:
+        """The class of a method's or a stop rule's file. Raises `UsageError`, as `load` does."""
+        return cast(type, getattr(self.load(), class_name(self.name)))
+
+    def _check_class(self, cls: Any) -> None:
+        if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
+            raise UsageError(f"{self.where} must define a dataclass {class_name(self.name)!r}, named like the file")
+        for member in MEMBERS[self.group]:
+            if not hasattr(cls, member):
+                raise UsageError(f"{self.where}: the class {cls.__name__} must define {member!r}")
+        # Parameters are converted to these types: a name that only a type checker sees must fail here, not there.
+        typing.get_type_hints(cls)
+        for item in dataclasses.fields(cls):
+            has_default = item.default is not dataclasses.MISSING or item.default_factory is not dataclasses.MISSING
+            if not has_default and item.name not in FILLED_IN:
+                raise UsageError(f"{self.where}: the parameter {item.name!r} of {cls.__name__} needs a default")
+
+    @property
+    def where(self) -> str:
+        """The file, as a user knows it; the module's name for entries of outside packages."""
+        return self.module if self.path is None else self.path.relative_to(ROOT).as_posix()
+
+    def source(self) -> str:
+        """The text of its file. Raises `UsageError` if it cannot be read."""
+        try:
+            path = self.path or Path(_origin(self.module))
+            return path.read_text(encoding="utf-8")
+        except (OSError, ImportError, ValueError) as error:
+            raise UsageError(f"{self.where} cannot be read: {one_line(error)}") from None
+
+    def tree(self) -> ast.Module:
+        """The file, parsed without running it. Raises `UsageError` for one that cannot be."""
+        try:
+            return ast.parse(self.source())
+        except (SyntaxError, ValueError) as error:
+            raise UsageError(f"{self.where} cannot be loaded: {type(error).__name__}: {one_line(error)}") from None
 
     @property
     def summary(self) -> str:
-        """The first line of its docstring, read without importing it."""
+        """The first line of its docstring, read without importing it. Raises `UsageError`, as `tree` does."""
         if self.path is None:
             return f"from {self.module}"
-        docstring = ast.get_docstring(ast.parse(self.path.read_text(encoding="utf-8"))) or ""
-        return docstring.partition("\n")[0]
+        return (ast.get_docstring(self.tree()) or "").partition("\n")[0]
 
 
 @functools.cache
@@ -56,12 +124,12 @@ def entries(group: str) -> dict[str, Entry]:
         for path in sorted((ROOT / folder).glob("*.py")):
             if not path.stem.startswith("_"):
                 module = ".".join(("taut", *folder.split("/"), path.stem))
-                found[path.stem] = Entry(path.stem, module, path)
+                found[path.stem] = Entry(path.stem, module, path, group)
     prefix = group.replace(" ", "_") + "."
     for point in entry_points(group="taut"):
         if point.name.startswith(prefix):
             name = point.name.removeprefix(prefix)
-            found.setdefault(name, Entry(name, point.value, None))
+            found.setdefault(name, Entry(name, point.value, None, group))
     return found
 
 
@@ -80,3 +148,11 @@ def find(group: str, name: str) -> Entry:
 def class_name(file_name: str) -> str:
     """``chain_of_draft`` -> ``ChainOfDraft``: the class a file must define."""
     return "".join(part.capitalize() for part in file_name.split("_"))
+
+
+def _origin(module: str) -> str:
+    """The path of a module's file. Imports the packages around it, not the module."""
+    found = importlib.util.find_spec(module)
+    if found is None or found.origin is None:
+        raise ImportError(f"there is no file for {module}")
+    return found.origin

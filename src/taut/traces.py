@@ -7,6 +7,7 @@ failed), the last line counts; earlier ones stay in the file, because they were 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import math
 import os
@@ -32,8 +33,19 @@ def key_of(trace: Trace) -> Key:
 
 
 def encode(trace: Trace) -> bytes:
-    """One line, newline included. What JSON cannot hold (an object from a data file) is written as text."""
-    return msgspec.json.encode(trace, enc_hook=str) + b"\n"
+    """One line, newline included. What JSON cannot hold is written as text (an object) or as "�" (half a character)."""
+    try:
+        return msgspec.json.encode(trace, enc_hook=str) + b"\n"
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_whole_characters(msgspec.to_builtins(trace, enc_hook=str))) + b"\n"
+
+
+def _whole_characters(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_whole_characters(key): _whole_characters(item) for key, item in value.items()}
+    return [_whole_characters(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def read_all(path: Path) -> Iterator[Trace]:
@@ -52,7 +64,7 @@ def read_all(path: Path) -> Iterator[Trace]:
 def _decode(line: bytes, path: Path, number: int) -> Trace:
     try:
         return _decoder.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path}, line {number}, is not a trace: {one_line(error, 200)}") from None
 
 
@@ -95,6 +107,24 @@ class Writer:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         os.close(self._file)
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Make the folder if need be and hold it: no other process may run in it until the block is left.
+
+    Raises `UsageError` if another one does, or the folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder {folder}: {error.strerror or error}") from None
+    _lock(file, folder)
+    try:
+        yield
+    finally:
+        os.close(file)
 
 
 def _lock(file: int, path: Path) -> None:

@@ -10,7 +10,6 @@ import pickle
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -305,18 +304,17 @@ def entry_of(name: str) -> plugins.Entry:
 
 
 def source_of(name: str) -> str:
-    path = entry_of(name).path
-    assert path is not None
-    return Path(path).read_text(encoding="utf-8")
+    return entry_of(name).source()
 
 
 @every_name
 def test_its_file_is_short_and_opens_with_the_idea_and_the_paper(name: str) -> None:
     text = source_of(name)
     docstring = ast.get_docstring(ast.parse(text)) or ""
-    assert re.search(r"arXiv:\d{4}\.\d{4,5}|\bbaseline\b", docstring)
-    assert 20 <= text.count("\n") <= 120
-    assert len(docstring.partition("\n")[0]) <= 120
+    named = re.search(r"arXiv:\d{4}\.\d{4,5}|\bbaseline\b", docstring)
+    assert named, "the docstring names neither a paper, as arXiv:2401.05618, nor says that it is a baseline"
+    assert 20 <= text.count("\n") <= 120, "the file has between 20 and 120 lines"
+    assert len(docstring.partition("\n")[0]) <= 120, "the docstring's first line has at most 120 characters"
 
 
 @every_name
@@ -337,14 +335,15 @@ def test_every_number_names_what_it_counts(name: str) -> None:
     cls = getattr(entry_of(name).load(), plugins.class_name(name))
     for item in dataclasses.fields(cls):
         if "int" in str(item.type) or "float" in str(item.type):
-            assert set(item.name.split("_")) & set(COUNT_UNITS), f"{item.name} does not say what it counts"
+            known = ", ".join(COUNT_UNITS)
+            assert set(item.name.split("_")) & set(COUNT_UNITS), f"{item.name} holds none of the words {known}"
 
 
 @every_name
 def test_every_parameter_has_a_default(name: str) -> None:
     cls = getattr(entry_of(name).load(), plugins.class_name(name))
     for item in dataclasses.fields(cls):
-        assert item.default is not dataclasses.MISSING
+        assert item.default is not dataclasses.MISSING, f"{item.name} has no default"
 
 
 @every_name

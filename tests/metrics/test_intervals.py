@@ -8,7 +8,17 @@ import pytest
 
 from taut.errors import UsageError
 from taut.metrics import intervals
-from taut.metrics.intervals import Sums, mean_difference, proportion, quantile, ratio_of_sums, sign_test, wilson
+from taut.metrics.intervals import (
+    Sums,
+    holm,
+    mean_difference,
+    proportion,
+    quantile,
+    questions_needed,
+    ratio_of_sums,
+    sign_test,
+    wilson,
+)
 
 
 def answers(right: int, wrong: int) -> list[Sums]:
@@ -145,3 +155,20 @@ def test_missing_packages_are_told_before_a_run(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"numpy, which is missing"):
         intervals.check_libraries()
+
+
+def test_holm_corrects_the_smallest_by_the_most() -> None:
+    # Sorted 0.01, 0.02, 0.03, 0.5 times 4, 3, 2, 1, and never less than the one before.
+    assert holm([0.03, 0.5, 0.01, 0.02]) == pytest.approx([0.06, 0.5, 0.04, 0.06])
+    assert holm([0.6, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_so_many_questions_bring_the_interval_to_its_width() -> None:
+    # 100 questions, 10 won and 10 lost: 22 of 102 differ, 1.959964**2 * 0.215686 / 0.0025 - 2 = 329.4.
+    so_far = [1.0] * 10 + [-1.0] * 10 + [0.0] * 80
+    assert questions_needed(so_far, 0.05) == 330
+    found = mean_difference([1.0] * 33 + [-1.0] * 33 + [0.0] * 264)
+    assert found is not None
+    assert found.high == pytest.approx(0.05, abs=0.002)
+    assert questions_needed([], 0.05) is None

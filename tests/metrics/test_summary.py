@@ -43,6 +43,18 @@ def test_a_two_by_two_table_by_hand() -> None:
     assert comparison.aes == pytest.approx(0.6 - 5 / 8)
 
 
+def test_p_values_are_corrected_for_the_number_of_presets() -> None:
+    # Six questions lost and none won: p = 2 / 2**6; of two such presets each gets twice that.
+    traces = [made_trace(name, i, name == "base" or i >= 6) for name in ("base", "one", "two") for i in range(10)]
+    presets = summarize(traces, baseline="base", presets=["base", "one", "two"]).presets
+    one = presets["one"].comparison
+    assert one is not None
+    assert (one.p_value, one.p_value_holm) == pytest.approx((1 / 32, 1 / 16))
+    alone = summarize(two_presets(), baseline="base", presets=BOTH).presets["short"].comparison
+    assert alone is not None
+    assert alone.p_value_holm == alone.p_value
+
+
 def test_the_published_aes_cell_gets_its_sign() -> None:
     # Marco-o1 with a fast-solving prompt on GSM8K: 89.2 -> 81.7 right; +0.41 was published, which is
     # saved + 3 * 0.0841, so 0.1577 of the tokens were saved.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import combinations
 from xml.etree import ElementTree
 
@@ -10,7 +11,8 @@ import pytest
 
 from taut.metrics import Estimate, summarize
 from taut.report.html import NARROW, WIDE
-from taut.report.picture import CHARACTER_PX, FONT_PX, Box, Point, picture, points_of
+from taut.report.labels import CHARACTER_PX, FONT_PX, Box
+from taut.report.picture import Point, picture, points_of
 from tests.made_run import PRESETS, plausible_traces
 
 
@@ -48,6 +50,45 @@ def test_names_keep_apart_and_inside(size: tuple[int, int], seed: int) -> None:
     assert len(boxes) == 8
     assert all(one.overlap(other) == 0 for one, other in combinations(boxes, 2))
     assert all(box.left >= 0 and box.top >= 0 and box.right <= size[0] and box.bottom <= size[1] for box in boxes)
+
+
+SMALL_MODEL = {"direct": (31, 13), "chain_of_thought": (56, 49), "concise": (69, 19), "chain_of_draft": (0, 184),
+               "token_budget": (75, 34), "tale": (75, 56), "no_thinking": (50, 4.8), "cap_64": (25, 28)}  # fmt: skip
+"""Per cent right and mean tokens; five of eight within an eighth of the width."""
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_every_name_is_nearest_to_its_own_dot_or_led_to_it(size: tuple[int, int]) -> None:
+    points = [
+        Point(
+            name, Estimate(t, t * 0.85, t * 1.15), Estimate(a / 100, max(0, a / 100 - 0.2), a / 100 + 0.2), False, True
+        )
+        for name, (a, t) in SMALL_MODEL.items()
+    ]
+    root = ElementTree.fromstring(picture(points, *size))
+    dots = [(float(dot.get("cx") or 0), float(dot.get("cy") or 0)) for dot in root.iter("circle")]
+    led = {line.get("x1"): line for line in root.iter("line") if "leader" in (line.get("class") or "")}
+    for index, box in enumerate(names_in(picture(points, *size))):
+        gaps = [box.gap(dot) for dot in dots]
+        assert gaps.index(min(gaps)) == index or f"{dots[index][0]:.1f}" in led
+
+
+def test_a_name_and_its_dot_have_one_colour() -> None:
+    points = [replace(point, hue=i, is_baseline=False) for i, point in enumerate(crowd(1, 3))]
+    root = ElementTree.fromstring(picture(points, *WIDE))
+    kinds = [element.get("class") for element in root.iter() if element.get("class")]
+    for i in range(3):
+        assert f"dot hue{i}" in kinds
+        assert f"name hue{i}" in kinds
+
+
+def test_a_line_through_a_box_crosses_it() -> None:
+    box = Box(10, 10, 20, 20)
+    assert box.is_crossed((0, 15), (30, 15))
+    assert box.is_crossed((0, 0), (30, 30))
+    assert not box.is_crossed((0, 15), (9, 15))
+    assert not box.is_crossed((0, 5), (30, 5))
+    assert not box.is_crossed((0, 25), (5, 0))
 
 
 def test_the_front_and_both_error_bars_are_drawn() -> None:

@@ -17,6 +17,7 @@ from taut.errors import UsageError
 from taut.metrics import Summary, summarize
 from taut.report import show, table, write_report
 from taut.report.browser import MAX_TRACES, page_data, shortened, text_limit
+from taut.report.html import breakable
 from taut.traces import encode
 from tests.made_run import PRESETS, made_trace, plausible_traces, write_run
 
@@ -140,6 +141,18 @@ def test_the_markdown_has_the_table_the_reading_and_the_provenance(run: Path) ->
     columns = {line.count(" | ") for line in text.splitlines() if line.startswith("| concise") and "×" in line}
     heads = {line.count(" | ") for line in text.splitlines() if line.startswith("| preset | n |")}
     assert columns == heads
+
+
+def test_one_sentence_is_the_headline_and_the_rest_small(run: Path) -> None:
+    text = (run / "report.html").read_text(encoding="utf-8")
+    assert "<h1>No preset is shown to be cheaper at equal accuracy.</h1>" in text
+    assert '<p class="findings">' in text
+    assert "**No preset is shown to be cheaper at equal accuracy.**" in (run / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_long_name_breaks_after_its_signs_only() -> None:
+    assert breakable("cap:max_tokens=64") == "cap:<wbr>max_<wbr>tokens=<wbr>64"
+    assert breakable("a:<b> & c") == "a:&lt;b&gt; &amp; c"
 
 
 def test_a_run_that_was_stopped_says_so(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ import pytest
 from pyarrow import parquet
 
 from taut.errors import UsageError
+from taut.plugins import entries
 from taut.tasks import LoadOptions, load_tasks
+from taut.tasks._loading import SPECIAL
 from taut.verify import score
 
 
@@ -73,6 +77,30 @@ def test_an_unknown_task_names_the_nearest_one(spec: str, message: str) -> None:
         load_tasks(spec)
 
 
+@pytest.mark.parametrize(
+    ("spec", "options", "message"),
+    [
+        ("gsm8k", {"columns": {"question": "q"}}, "gsm8k does not take columns (--column): they are for own files"),
+        ("gsm8k", {"verifier": "exact"}, "gsm8k does not take a verifier (--verifier): it is for own files"),
+        ("gsm8k", {"difficulty": "easy"}, "gsm8k does not take a difficulty (--difficulty): it is for reasoning_gym"),
+        ("aime24", {"split": "test"}, "aime24 does not take a split (--split): it is for public sets that have sev"),
+        ("own.csv", {"split": "test"}, "own.csv does not take a split (--split)"),
+        ("own.csv", {"data": Path("x")}, "own.csv does not take a data folder (--data): it is for public sets"),
+        ("reasoning_gym:chain_sum", {"data": Path("x")}, "reasoning_gym:chain_sum does not take a data folder"),
+        ("reasoning_gym:chain_sum", {"verifier": "exact"}, "reasoning_gym:chain_sum does not take a verifier"),
+    ],
+)
+def test_an_option_that_the_set_would_ignore_is_refused(spec: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        load_tasks(spec, LoadOptions(**options))
+
+
+def test_every_set_reads_only_options_that_there_are() -> None:
+    declared = [getattr(entry.load(), "READS", frozenset()) for entry in entries("tasks").values()]
+    assert frozenset().union(*declared) == set(SPECIAL)
+    assert set(SPECIAL) <= {field.name for field in fields(LoadOptions)}
+
+
 @pytest.mark.parametrize("options", [{"limit": 0}, {"limit": -1}, {"offset": -1}])
 def test_a_senseless_selection_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="must"):
@@ -86,6 +114,7 @@ def test_a_senseless_selection_is_refused(options: dict[str, Any]) -> None:
         ([r"\sqrt{2}", "3"], ["math", "number"]),
         (["yes", "3", 25.0], ["exact", "number", "number"]),
         ([None, "3"], ["exact", "number"]),
+        ([True, False], ["exact", "exact"]),
     ],
 )
 def test_the_verifier_of_an_own_row_follows_its_answer(
@@ -96,6 +125,28 @@ def test_the_verifier_of_an_own_row_follows_its_answer(
     assert [task.verifier for task in tasks] == verifiers
     for task, answer in zip(tasks, answers, strict=True):
         assert score(str(answer), task).value is (None if answer is None else True)
+
+
+def test_an_answer_that_is_a_list_holds_texts_of_which_any_counts(tmp_path: Path) -> None:
+    rows = [{"question": "a", "answer": ["$5", "five"]}, {"question": "b", "answer": []}]
+    either, nothing = load_tasks(own_file(tmp_path, rows))
+    assert (either.verifier, either.reference) == ("exact", ["$5", "five"])
+    assert score("<answer>Five</answer>", either).value is True
+    assert nothing.reference is None
+
+
+def test_true_and_false_are_the_words(tmp_path: Path) -> None:
+    rows = [{"question": "a", "answer": True}, {"question": "b", "options": [True, False], "answer": False}]
+    truth, choice = load_tasks(own_file(tmp_path, rows))
+    assert (truth.reference, choice.reference) == ("true", "B")
+    assert "A. true\nB. false" in choice.question
+
+
+def test_a_missing_number_leaves_the_answer_unscored(tmp_path: Path) -> None:
+    parquet.write_table(pyarrow.table({"question": ["a", "b"], "answer": [float("nan"), 4.0]}), tmp_path / "q.parquet")
+    unknown, known = load_tasks(str(tmp_path / "q.parquet"))
+    assert (unknown.reference, known.reference) == (None, "4.0")
+    assert score("4", unknown).value is None
 
 
 def test_text_answers_of_an_own_file_are_asked_for_between_tags(tmp_path: Path) -> None:
@@ -134,6 +185,17 @@ def test_options_make_a_choice_task(tmp_path: Path) -> None:
         ({"question": "a", "answer": "4"}, {"verifier": "numbr"}, "did you mean 'number'"),
         ({"question": "a", "options": ["x", "y"], "answer": "z"}, {}, "line 1: the answer 'z' is neither"),
         ({"question": "a", "options": "x", "answer": "x"}, {}, "line 1: expected a list of 2 to 10 options"),
+        ({"question": "a", "options": "[" * 100_000, "answer": "x"}, {}, "line 1: expected a list of 2 to 10 options"),
+        ({"question": "a", "options": ["x", None], "answer": "x"}, {}, "line 1: an option is null"),
+        ({"question": ["a"], "answer": "4"}, {}, "line 1: the column 'question' holds a list"),
+        ({"question": "a", "answer": {"b": 4}}, {}, "line 1: the answer is an object, not text or a number"),
+        ({"question": "a", "answer": ["b", None]}, {}, "line 1: an answer of the list is null"),
+        (
+            {"question": "a", "answer": ["4"]},
+            {"verifier": "number"},
+            "line 1: the answer is a list, which the verifier",
+        ),
+        ({"question": "a", "answer": []}, {"columns": {"answer": "answer"}}, "'answer' holds an empty list"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_named(

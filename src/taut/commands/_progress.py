@@ -18,7 +18,6 @@ from rich.progress import Progress as Bar
 
 from taut.bench import Plan, sweep
 from taut.core import Engine, Trace
-from taut.errors import TautError
 
 QUIET_EVERY_S = 15.0
 """Where nobody watches (a log file), one line this often."""
@@ -137,7 +136,7 @@ async def interruptible(
     except asyncio.CancelledError as error:
         sys.stderr.write("taut: stopped; writing the report of what is done (--resume goes on from here)\n")
         return error
-    except TautError as error:
+    except Exception as error:  # noqa: BLE001 - raised by the caller, after the report of what is done
         return error
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taut.cli import existing_file, not_negative, positive
+from taut.cli import existing_file, few, folder, not_negative, positive
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from taut.bench import Plan
     from taut.config import Config
@@ -41,9 +42,9 @@ ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--seed", {"type": int, "default": 0, "metavar": "S", "help": "fixes questions and randomness (default: 0)"}),
     ("--preset", {"action": "append", "metavar": "P", "help": PRESETS}),
     ("--baseline", {"metavar": "P", "help": "the preset to compare with (default: the first)"}),
-    ("--out", {"required": True, "type": Path, "metavar": "RUN", "help": "folder of the run"}),
+    ("--out", {"required": True, "type": folder, "metavar": "RUN", "help": "folder of the run"}),
     ("--resume", {"action": "store_true", "help": "go on with the run in RUN"}),
-    ("--rollouts", {"type": positive, "default": 1, "metavar": "K", "help": "answers per question (default: 1)"}),
+    ("--rollouts", {"type": few, "default": 1, "metavar": "K", "help": "answers per question (default: 1)"}),
     ("--concurrency", {"type": positive, "default": 4, "metavar": "C", "help": "questions at once (default: 4)"}),
     ("--max-tokens", {"type": positive, "default": 1024, "metavar": "N", "help": "per answer, all in (default: 1024)"}),
     ("--temperature", {"type": not_negative, "metavar": "X", "help": "default: the engine's own"}),
@@ -116,42 +117,69 @@ async def _sweep_and_report(
     arguments: argparse.Namespace, config: Config, plan: Plan, engines: dict[str, Engine]
 ) -> int:
     from taut.commands._progress import Progress, interruptible
-    from taut.errors import TautError, UsageError
     from taut.manifest import begin, finish
+    from taut.traces import alone_in
 
-    manifest = begin(arguments, config, plan, engines)
-    baseline = arguments.baseline or plan.presets[0].name
-    with Progress(plan, baseline) as progress:
-        stopped = await interruptible(plan, engines, arguments.out / "traces.jsonl", progress)
-    try:
-        finish(arguments.out, manifest, interrupted=stopped is not None)
-        if progress.done:
-            # A server that failed every question is told of in the one sentence of its error, not in an empty table.
-            _report(arguments.out, tell=bool(progress.answered) or stopped is None)
-    except (OSError, TautError) as error:
-        # What stopped the sweep (a full disk, say) is told first: it is why the report cannot be written.
-        if isinstance(stopped, Exception):
-            raise stopped from None
-        if isinstance(error, TautError):
-            raise
-        raise UsageError(f"cannot write the report in {arguments.out}: {error.strerror or error}") from None
-    if isinstance(stopped, Exception):
-        raise stopped
+    with alone_in(arguments.out):
+        manifest = begin(arguments, config, plan, engines)
+        baseline = arguments.baseline or plan.presets[0].name
+        with Progress(plan, baseline) as progress:
+            stopped = await interruptible(plan, engines, arguments.out / "traces.jsonl", progress)
+        # What stopped the sweep (a full disk, say) is told before what it did to the report.
+        with _told_after(stopped):
+            finish(arguments.out, manifest, interrupted=stopped is not None)
+            if progress.done:
+                # Where every question failed, one sentence says more than an empty table.
+                _report(arguments.out, plan.tasks if progress.answered else ())
+                if stopped is None:
+                    _tell_failures(arguments.out, progress.answered)
     return 130 if stopped is not None else 0
 
 
-def _report(folder: Path, *, tell: bool) -> None:
+@contextlib.contextmanager
+def _told_after(stopped: BaseException | None) -> Iterator[None]:
+    """Raise what stopped the sweep, if it was a failure, whatever happens in the block."""
+    from taut.errors import TautError, UsageError
+
+    try:
+        yield
+    except (OSError, TautError) as error:
+        if isinstance(stopped, Exception):
+            raise stopped from None
+        if isinstance(error, OSError):
+            raise UsageError(f"cannot write the report: {error.strerror or error}") from None
+        raise
+    if isinstance(stopped, Exception):
+        raise stopped
+
+
+def _tell_failures(run: Path, answered: int) -> None:
+    from taut.errors import EngineError
+    from taut.traces import read
+
+    failed = [trace for trace in read(run / "traces.jsonl") if trace.error is not None]
+    if not failed:
+        return
+    again = "--resume asks them again"
+    if not answered:
+        raise EngineError(f"all {len(failed)} questions failed, the first with: {failed[0].error}; {again}")
+    sys.stderr.write(f"taut: {len(failed)} answers failed, the first with: {failed[0].error}; {again}\n")
+
+
+def _report(folder: Path, tasks: Sequence[Task]) -> None:
+    """Write the report, and show it if there are ``tasks`` to show it of."""
+    from taut.manifest import verifiers
     from taut.report import show, write_report
 
     write_report(folder)
-    if tell:
+    if tasks:
+        sys.stdout.write(f"{len(tasks)} questions, answers judged by {verifiers(tasks)}\n")
         show(folder)
 
 
 def _load(arguments: argparse.Namespace) -> list[Task]:
     from taut import verify
     from taut.errors import UsageError
-    from taut.manifest import verifiers
     from taut.tasks import LoadOptions, load_tasks
 
     columns = dict(item.split("=", 1) if "=" in item else (item, "") for item in arguments.column)
@@ -169,7 +197,6 @@ def _load(arguments: argparse.Namespace) -> list[Task]:
     )
     tasks = load_tasks(arguments.task, options)
     verify.check_libraries(tasks)
-    sys.stderr.write(f"{len(tasks)} questions of {arguments.task}, judged by {verifiers(tasks)}\n")
     return tasks
 
 

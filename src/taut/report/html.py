@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from taut.core import TOKEN_ROLES
 from taut.metrics import Summary
 from taut.report.browser import embedded_json, page_data
 from taut.report.folder import Run
-from taut.report.headline import headline
-from taut.report.picture import picture, points_of
+from taut.report.headline import findings
+from taut.report.picture import HUES, picture, points_of
 from taut.report.provenance import provenance, reading_notes, standing
 from taut.report.rows import legend, number, rows
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 WIDE, NARROW = (760, 430), (380, 400)
 """Width and height of the picture in pixels, on a desk and on a phone."""
@@ -47,15 +52,19 @@ def render_html(run: Run) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = breakable
     points = points_of(run.summary)
+    first, *rest = findings(run.summary)
     bars = bars_of(run.summary)
     shown = rows(run.summary)
     return environment.get_template("report.html").render(
         task=str(run.manifest.get("task", "a run")),
-        headline=headline(run.summary),
+        headline=first,
+        findings=" ".join(rest),
         standing=standing(run),
         wide=Markup(picture(points, *WIDE)),
         narrow=Markup(picture(points, *NARROW)),
+        hues=HUES,
         bars=bars,
         roles=roles_of(bars),
         rows=shown,
@@ -66,6 +75,14 @@ def render_html(run: Run) -> str:
         provenance=provenance(run),
         data=Markup(embedded_json(page_data(run.traces, list(run.summary.presets)))),
     )
+
+
+def breakable(text: str) -> Markup:
+    """Escaped, with places where a long name may go on in the next line: after its signs, never within a word."""
+    from markupsafe import Markup, escape
+
+    parts = re.split(r"(?<=[:,=_/])(?=\w)", text)
+    return Markup("<wbr>").join(escape(part) for part in parts)
 
 
 def bars_of(summary: Summary) -> list[Bar]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taut.report.folder import Run
-from taut.report.headline import headline
+from taut.report.headline import findings
 from taut.report.provenance import provenance, reading_notes, standing
 from taut.report.rows import Row, rows
 
@@ -16,9 +16,11 @@ HEADS = ("preset", "n", "accuracy", "tokens", "thinking / answer / other", "toke
 def render_markdown(run: Run) -> str:
     """The report as Markdown."""
     shown = rows(run.summary)
+    first, *rest = (_text(sentence) for sentence in findings(run.summary))
     parts = [
         f"# Taut bench: {_text(str(run.manifest.get('task', 'a run')))}",
-        _text(headline(run.summary)),
+        f"**{first}**",
+        *([" ".join(rest)] if rest else []),
         *([_text(note)] if (note := standing(run)) else []),
         _table(HEADS, [_cells(row) for row in shown]),
         "Means per answer, 95 % intervals in brackets; the baseline is in bold.",

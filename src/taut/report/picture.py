@@ -10,29 +10,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import product
 
 from taut.metrics import Estimate, Summary
+from taut.report.labels import Box, Chart, place
 
-FONT_PX = 13.0
-CHARACTER_PX = 7.3
-"""Width of a character at `FONT_PX`; a little more than the average of system fonts, so that names keep apart."""
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A rectangle in pixels, y down."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    def overlap(self, other: Box) -> float:
-        """Shared area in square pixels."""
-        wide = min(self.right, other.right) - max(self.left, other.left)
-        high = min(self.bottom, other.bottom) - max(self.top, other.top)
-        return max(0.0, wide) * max(0.0, high)
+HUES = 7
+"""Colours in the page's style, so that a name is seen to belong to its dot; the baseline is in the colour of text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +27,8 @@ class Point:
     accuracy: Estimate
     is_baseline: bool
     is_on_front: bool
+    hue: int = 0
+    """Which of the `HUES` colours its dot, error bars and name have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +55,15 @@ class Axis:
 def points_of(summary: Summary) -> list[Point]:
     """Presets of which both tokens and accuracy are known."""
     return [
-        Point(name, preset.completion_tokens, preset.accuracy, name == summary.baseline, name in summary.pareto_front)
-        for name, preset in summary.presets.items()
+        Point(
+            name,
+            preset.completion_tokens,
+            preset.accuracy,
+            name == summary.baseline,
+            name in summary.pareto_front,
+            place_in_run % HUES,
+        )
+        for place_in_run, (name, preset) in enumerate(summary.presets.items())
         if preset.completion_tokens is not None and preset.accuracy is not None
     ]
 
@@ -175,23 +167,20 @@ def _dot(point: Point, x: Axis, y: Axis) -> str:
 
 
 def _class(kind: str, point: Point) -> str:
-    return f"{kind} baseline" if point.is_baseline else kind
+    return f"{kind} baseline" if point.is_baseline else f"{kind} hue{point.hue}"
 
 
 def _labels(points: Sequence[Point], x: Axis, y: Axis, longest: int) -> list[str]:
     frame = Box(x.start, y.end - 14, x.end + 16, y.start - 2)
     dots = [(x(p.tokens.value), y(p.accuracy.value)) for p in points]
-    taken = [Box(across - 8, up - 8, across + 8, up + 8) for across, up in dots]
-    lines = [box for p in points for box in _whisker_boxes(p, x, y)]
+    bars = [box for p in points for box in _whisker_boxes(p, x, y)]
     parts = []
-    for point, (across, up) in zip(points, dots, strict=True):
-        name = _abridged(point.name, longest)
-        box = _place(name, (across, up), taken, lines, frame)
-        taken.append(box)
-        end = (min(max(across, box.left), box.right), min(max(up, box.top + 3), box.bottom - 3))
-        if math.dist(end, (across, up)) > 14:
-            parts.append(_line(across, up, *end, "leader"))
-        parts.append(_text(box.left + 2, box.bottom - 4, name, _class("name", point), "start"))
+    names = [_abridged(point.name, longest) for point in points]
+    for point, label in zip(points, place(names, Chart(frame, dots, bars)), strict=True):
+        if label.leader:
+            (x1, y1), (x2, y2) = label.leader
+            parts.append(_line(x1, y1, x2, y2, _class("leader", point)))
+        parts.append(_text(label.box.left + 2, label.box.bottom - 4, label.name, _class("name", point), "start"))
     return parts
 
 
@@ -209,25 +198,6 @@ def _whisker_boxes(point: Point, x: Axis, y: Axis) -> list[Box]:
         Box(x(_low(point.tokens)), up - 2, x(_high(point.tokens)), up + 2),
         Box(across - 2, y(_high(point.accuracy)), across + 2, y(_low(point.accuracy))),
     ]
-
-
-def _place(name: str, at: tuple[float, float], taken: Sequence[Box], lines: Sequence[Box], frame: Box) -> Box:
-    """The best of many places around a dot: off other names and dots above all, off error bars, and near."""
-    wide, high = len(name) * CHARACTER_PX + 4, FONT_PX + 5
-    best, best_cost = None, math.inf
-    for distance, turn in product((9, 16, 28, 44, 64, 90, 120), range(16)):
-        angle = math.pi * turn / 8
-        # The box hangs on its edge or corner that looks at the dot.
-        middle_x = at[0] + math.cos(angle) * (distance + wide / 2)
-        middle_y = at[1] + math.sin(angle) * (distance + high / 2)
-        box = Box(middle_x - wide / 2, middle_y - high / 2, middle_x + wide / 2, middle_y + high / 2)
-        outside = wide * high - box.overlap(frame)
-        cost = 50 * (outside + sum(box.overlap(other) for other in taken))
-        cost += 2 * sum(box.overlap(line) for line in lines) + 2 * distance
-        if cost < best_cost:
-            best, best_cost = box, cost
-    assert best is not None
-    return best
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:

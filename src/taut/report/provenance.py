@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from taut.metrics import Summary
+from taut.metrics import MARGIN, Summary
 from taut.report.folder import Run
-from taut.report.headline import MARGIN
 
 
 def reading_notes(summary: Summary) -> list[str]:
@@ -23,8 +22,9 @@ def reading_notes(summary: Summary) -> list[str]:
         f"p: {summary.intervals['p_value']}.",
         "A question that failed with an error is neither scored nor compared, but its tokens are in the totals, in the "
         "cost and in the tokens per right answer.",
-        f"The headline calls an accuracy kept if the whole interval lies above −{100 * MARGIN:.0f} points. Intervals "
-        "are for one comparison each: the best of many presets looks a little better than it is.",
+        f"The headline calls an accuracy kept if the whole interval lies above −{100 * MARGIN:.0f} points. More or "
+        f"less accurate is called clear if the interval says so and {summary.intervals['p_value_holm']} is below "
+        "0.05. Intervals and p are for one comparison each: the best of many presets looks a little better than it is.",
         f"AES (Accuracy-Efficiency Score, arXiv:2501.12570; {weights}): higher is better, the baseline has 0; losses "
         "of accuracy count against it.",
         "p50 and p95 are the time from question to answer (the critical path); "

@@ -29,11 +29,19 @@ LETTERS = "ABCDEFGHIJ"
 ANSWER_FORMATS = {"number": "number", "math": "latex", "choice": "choice"}
 """What a verifier expects, as methods that force an answer need to know it; ``text`` for all others."""
 FILE_ENDINGS = (".jsonl", ".csv", ".parquet")
+SPECIAL = {
+    "data": "a data folder (--data): it is for public sets",
+    "split": "a split (--split): it is for public sets that have several",
+    "difficulty": "a difficulty (--difficulty): it is for reasoning_gym",
+    "columns": "columns (--column): they are for own files",
+    "verifier": "a verifier (--verifier): it is for own files",
+}
+"""Fields of `LoadOptions` that a set reads only if its file lists them in ``READS``, and what they are for."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """What to load. Not every set reads every field."""
+    """What to load. Not every set reads every field: `load_tasks` refuses one that would be ignored (`SPECIAL`)."""
 
     limit: int | None = None
     """Questions to take; ``None`` takes all (`reasoning_gym` makes 100)."""
@@ -65,17 +73,27 @@ class LoadOptions:
 def load_tasks(spec: str, options: LoadOptions | None = None) -> list[Task]:
     """The questions of ``gsm8k``, ``reasoning_gym:chain_sum`` or a path to an own file.
 
-    Raises `UsageError` for an unknown name, a file that cannot be read, and a selection without questions.
+    Raises `UsageError` for an unknown name, a file that cannot be read, an option that the set does not read, and a
+    selection without questions.
     """
     options = options or LoadOptions()
     if spec.lower().endswith(FILE_ENDINGS):
         name, argument = "file", spec
     else:
         name, _, argument = spec.partition(":")
-    tasks: list[Task] = find("tasks", name).load().load(replace(options, argument=argument))
+    module = find("tasks", name).load()
+    _check_options(spec, getattr(module, "READS", frozenset()), options)
+    tasks: list[Task] = module.load(replace(options, argument=argument))
     if not tasks:
         raise UsageError(f"{spec} has no questions left at offset {options.offset}")
     return tasks
+
+
+def _check_options(spec: str, reads: frozenset[str], options: LoadOptions) -> None:
+    default = LoadOptions()
+    for name, meaning in SPECIAL.items():
+        if name not in reads and getattr(options, name) != getattr(default, name):
+            raise UsageError(f"{spec} does not take {meaning}")
 
 
 def choose(tasks: list[Task], options: LoadOptions) -> list[Task]:

@@ -11,6 +11,7 @@ from taut.tasks._loading import LoadOptions, choose, math_task
 from taut.tasks._sources import Source, rows
 
 SOURCE = Source("HuggingFaceH4/aime_2024", split="train", files=("math_contest/aime24.parquet",))
+READS = frozenset({"data"})
 
 
 def load(options: LoadOptions) -> list[Task]:

@@ -11,6 +11,7 @@ from taut.tasks._loading import LoadOptions, choose, math_task
 from taut.tasks._sources import Source, rows
 
 SOURCE = Source("math-ai/aime25", files=("math_contest/aime25.parquet",))
+READS = frozenset({"data"})
 
 
 def load(options: LoadOptions) -> list[Task]:

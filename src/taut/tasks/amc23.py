@@ -10,6 +10,7 @@ from taut.tasks._loading import LoadOptions, choose, math_task
 from taut.tasks._sources import Source, rows
 
 SOURCE = Source("math-ai/amc23", files=("math_contest/amc23.parquet",))
+READS = frozenset({"data"})
 
 
 def load(options: LoadOptions) -> list[Task]:

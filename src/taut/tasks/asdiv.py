@@ -15,6 +15,7 @@ from taut.tasks._sources import Source, rows
 from taut.verify.number import is_number
 
 SOURCE = Source("EleutherAI/asdiv", split="validation", files=("easy_math/easy_math.parquet",))
+READS = frozenset({"data"})
 
 
 def load(options: LoadOptions) -> list[Task]:

@@ -3,7 +3,8 @@
 Columns are found by their usual names (``question``, ``problem``, ``prompt``; ``answer``, ``reference``, ``target``;
 ``id``), or named with ``columns``. Without an answer column every answer stays *not scored*. With an ``options``
 column (a list) the answer is the letter of the right option or its text. Unless a verifier is named, one is picked
-for every row by its answer: ``number`` for a number, ``math`` for LaTeX, else ``exact``.
+for every row by its answer: ``number`` for a number, ``math`` for LaTeX, else ``exact``, for which the answer may
+also be true or false, or a list of texts of which any counts.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from taut.core import Task
 from taut.errors import UsageError, nearest
 from taut.plugins import find
 from taut.tasks._loading import LETTERS, LoadOptions, choice_task, choose, math_task, plain_task
-from taut.tasks._reading import Row, read_file
+from taut.tasks._reading import Row, is_plain, kind_of, read_file
 from taut.verify.number import is_number
 
 Columns = dict[str, tuple[str, ...]]
@@ -28,6 +29,9 @@ COLUMNS: Columns = {
     "options": ("options", "choices"),
 }
 LATEX_SIGNS = ("\\", "^", "$")
+ONE_ANSWER = ("number", "math", "choice")
+"""Verifiers that compare with one answer, not with several."""
+READS = frozenset({"columns", "verifier"})
 
 
 def load(options: LoadOptions) -> list[Task]:
@@ -54,6 +58,8 @@ def _pick_verifier(row: Row, columns: Columns) -> str:
     answer = row.get(*columns["answer"])
     if answer is None:
         return "exact"
+    if not is_plain(answer):
+        return "exact"
     if is_number(str(answer)):
         return "number"
     return "math" if any(sign in str(answer) for sign in LATEX_SIGNS) else "exact"
@@ -62,7 +68,7 @@ def _pick_verifier(row: Row, columns: Columns) -> str:
 def _task(row: Row, columns: Columns, verifier: str, options: LoadOptions) -> Task:
     own_id = row.get(*columns["id"])
     name = f"{Path(options.argument).stem}/{row.index if own_id is None else own_id}"
-    question, answer = row.text(*columns["question"]), row.get(*columns["answer"])
+    question, answer = row.text(*columns["question"]), _answer(row, columns, verifier)
     choices = row.get(*columns["options"])
     if answer is None and "answer" in options.columns:
         row.text(*columns["answer"])
@@ -74,15 +80,33 @@ def _task(row: Row, columns: Columns, verifier: str, options: LoadOptions) -> Ta
     return plain_task(name, question, answer, options, verifier)
 
 
+def _answer(row: Row, columns: Columns, verifier: str) -> Any:
+    """What is compared with: text, a number or a list of them; ``None`` where there is nothing."""
+    answer = row.get(*columns["answer"])
+    if not isinstance(answer, list):
+        return None if answer is None else _single(row, answer, "the answer")
+    if verifier in ONE_ANSWER:
+        raise UsageError(f"{row.place}: the answer is a list, which the verifier {verifier!r} cannot compare with")
+    return [_single(row, each, "an answer of the list") for each in answer] or None
+
+
+def _single(row: Row, value: Any, what: str) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not is_plain(value):
+        raise UsageError(f"{row.place}: {what} is {kind_of(value)}, not text or a number")
+    return value
+
+
 def _listed(row: Row, choices: Any) -> list[str]:
     if isinstance(choices, str):
         try:
             choices = msgspec.json.decode(choices)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             choices = None
     if not isinstance(choices, list) or not 2 <= len(choices) <= len(LETTERS):
         raise UsageError(f'{row.place}: expected a list of 2 to {len(LETTERS)} options, such as ["yes", "no"]')
-    return [str(choice) for choice in choices]
+    return [str(_single(row, choice, "an option")) for choice in choices]
 
 
 def _correct(row: Row, choices: list[str], answer: Any) -> int | None:

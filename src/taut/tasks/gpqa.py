@@ -13,6 +13,7 @@ from taut.tasks._reading import Row
 from taut.tasks._sources import Source, rows
 
 SOURCE = Source("Idavidrein/gpqa", split="train", config="gpqa_diamond")
+READS = frozenset({"data"})
 COLUMNS = ("Correct Answer", "Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")
 
 

@@ -10,6 +10,7 @@ from taut.tasks._loading import LoadOptions, choose, math_task
 from taut.tasks._sources import Source, rows
 
 SOURCE = Source("openai/gsm8k", config="main", files=("gsm8k/{split}.parquet",))
+READS = frozenset({"data", "split"})
 
 
 def load(options: LoadOptions) -> list[Task]:

@@ -13,6 +13,7 @@ from taut.tasks._reading import Row
 from taut.tasks._sources import Source, rows
 
 SOURCE = Source("HuggingFaceH4/MATH-500", files=("math_contest/math500.parquet",))
+READS = frozenset({"data"})
 
 
 def load(options: LoadOptions) -> list[Task]:

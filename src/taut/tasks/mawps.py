@@ -11,6 +11,7 @@ from taut.tasks._loading import LoadOptions, choose, math_task
 from taut.tasks._sources import Source, rows
 
 SOURCE = Source("MU-NLPC/Calc-mawps", files=("easy_math/easy_math.parquet",))
+READS = frozenset({"data", "split"})
 
 
 def load(options: LoadOptions) -> list[Task]:

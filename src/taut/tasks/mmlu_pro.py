@@ -14,6 +14,7 @@ from taut.tasks._reading import Row
 from taut.tasks._sources import Source, rows
 
 SOURCE = Source("TIGER-Lab/MMLU-Pro")
+READS = frozenset({"data", "split"})
 
 
 def load(options: LoadOptions) -> list[Task]:

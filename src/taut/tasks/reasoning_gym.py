@@ -19,6 +19,7 @@ from taut.tasks._loading import TAG_LINE, LoadOptions
 from taut.verify._procedural import Item, check, entry
 
 DEFAULT_LIMIT = 100
+READS = frozenset({"difficulty"})
 
 
 def load(options: LoadOptions) -> list[Task]:

@@ -10,6 +10,7 @@ from taut.tasks._loading import LoadOptions, choose, math_task
 from taut.tasks._sources import Source, rows
 
 SOURCE = Source("ChilleD/SVAMP", files=("svamp/{split}.parquet", "svamp/{split}.jsonl"))
+READS = frozenset({"data", "split"})
 
 
 def load(options: LoadOptions) -> list[Task]:
