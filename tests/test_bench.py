@@ -21,7 +21,7 @@ import pytest
 from taut.bench import Plan, sweep
 from taut.cli import main
 from taut.config import Config
-from taut.core import Request, Sampling, Streamed, Trace
+from taut.core import Request, Sampling, Score, Streamed, Trace
 from taut.engines.fake import FakeEngine, Scripted, thinker
 from taut.errors import EngineError, UsageError
 from taut.traces import key_of, read, read_all
@@ -492,3 +492,52 @@ async def test_found_traces_are_told_apart_from_new_ones(tmp_path: Path) -> None
     found: list[Trace] = []
     await sweep(plan(3), {"main": FakeEngine()}, path, new.append, found.append)
     assert (len(found), len(new)) == (6, 3)
+
+
+async def test_an_answer_that_waits_to_be_judged_is_kept_when_the_sweep_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judging = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def slow_score(answer: str, task: object) -> Score:
+        loop.call_soon_threadsafe(judging.set)
+        time.sleep(0.2)
+        return Score(True, "3")
+
+    monkeypatch.setattr("taut.bench.score", slow_score)
+    path = tmp_path / "t.jsonl"
+    work = asyncio.create_task(swept(path, plan(2, ("direct",))))
+    await judging.wait()
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert [trace.score for trace in read(path)] == [Score(True, "3")]
+
+
+def test_a_run_whose_questions_all_failed_says_so_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def nothing(request: Request) -> AsyncIterator[Streamed]:
+        raise EngineError("the stream broke off", kind="cut")
+        yield
+
+    monkeypatch.setattr(FakeEngine, "stream", lambda self, request: nothing(request))
+    (tmp_path / "q.jsonl").write_text('{"question": "1 + 2", "answer": 3}\n', encoding="utf-8")
+    out = str(tmp_path / "run")
+    assert (
+        main(["bench", "--engine", "fake", "--task", str(tmp_path / "q.jsonl"), "--preset", "direct", "--out", out])
+        == 2
+    )
+    assert "all 1 questions failed, the first with: the stream broke off" in capsys.readouterr().err
+
+
+def test_a_run_judged_by_another_verifier_is_another_configuration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "q.jsonl").write_text('{"question": "1 + 2", "answer": 3}\n', encoding="utf-8")
+    begin = ["bench", "--engine", "fake", "--task", str(tmp_path / "q.jsonl"), "--preset", "direct"]
+    begin += ["--out", str(tmp_path / "run")]
+    assert main([*begin, "--verifier", "number"]) == 0
+    assert main([*begin, "--verifier", "exact", "--resume"]) == 2
+    assert "questions_digest was" in capsys.readouterr().err

@@ -16,6 +16,8 @@ from taut.engines._wire import decode_chunk
 from taut.errors import EngineError
 
 DONE = b"[DONE]"
+AFTER_FINISH_S = 5.0
+"""How long the counts may take after the finish reason; without them the reply is whole all the same."""
 DRAIN_S = 0.1
 """Waiting for the end of the body after ``[DONE]``, so that the connection can be used again."""
 
@@ -52,6 +54,13 @@ class Watch:
             # The timer under way is that of the first token, which may be far off.
             self.stop()
             self._arm()
+
+    def finishing(self) -> None:
+        """The reply is over but for its counts: they come at once or not at all."""
+        self._heard = self._loop.time()
+        self._idle_s = min(self._idle_s, AFTER_FINISH_S)
+        self.stop()
+        self._arm()
 
     def guard(self, response: aiohttp.ClientResponse) -> None:
         """Close ``response`` when a limit strikes; reading it then fails and `error` says why."""
@@ -95,6 +104,7 @@ class Exchange:
         self._response: aiohttp.ClientResponse | None = None
         self._is_over = False
         self._is_sniffed = False
+        self._failure: EngineError | None = None
         self._url = ""
 
     async def send(self, plan: Plan) -> None:
@@ -105,7 +115,12 @@ class Exchange:
         self._watch.guard(self._response)
 
     async def next(self) -> list[Streamed]:
-        """The next pieces, or the `End`; an empty list after it. Raises `EngineError`."""
+        """The next pieces, or the `End`; an empty list after it.
+
+        Raises `EngineError`, after all that had come before the failure has been given.
+        """
+        if self._failure is not None:
+            raise self._failure
         out: list[Streamed] = []
         try:
             while not out and not self._is_over:
@@ -119,7 +134,9 @@ class Exchange:
                     self._finish(out)
         except EngineError as error:
             error.args = (self._http.redact(str(error)),)
-            raise
+            if not out:
+                raise
+            self._failure = error
         if self._is_over:
             await self._drain()
         return out
@@ -142,7 +159,7 @@ class Exchange:
     async def _drain(self) -> None:
         """After the `End`: read what is left, so that the connection goes back into the pool."""
         response = self._response
-        if response is None or response.content.at_eof():
+        if response is None or response.closed or response.content.at_eof():
             return
         try:
             async with asyncio.timeout(DRAIN_S):
@@ -164,20 +181,33 @@ class Exchange:
             if self.reader.finish_reason is not None:
                 return b""
             raise self._watch.error or self._http.translate(error) from None
-        if self._watch.error is not None:
+        if self._watch.error is not None and self.reader.finish_reason is None:
             raise self._watch.error
         return data
 
     def _hear(self, payloads: list[bytes], out: list[Streamed]) -> None:
+        has_finished, is_news = self.reader.finish_reason is not None, False
         for payload in payloads:
             if self._is_over:
                 return
             if payload == DONE:
                 self._finish(out, is_done=True)
-            else:
-                self.reader.read(decode_chunk(payload), out)
-        if payloads:
+                continue
+            is_news |= self.reader.read(decode_chunk(payload), out)
+            if self.reader.overran:
+                self._leave(out)
+        if has_finished or self._is_over:
+            return
+        if self.reader.finish_reason is not None:
+            self._watch.finishing()
+        elif is_news:
             self._watch.heard()
+
+    def _leave(self, out: list[Streamed]) -> None:
+        """Stop a server that does not stop by itself."""
+        self.reader.cut()
+        self.close()
+        self._finish(out)
 
     def _finish(self, out: list[Streamed], *, is_done: bool = False) -> None:
         if self._is_over:

@@ -7,19 +7,24 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import aiohttp
 import msgspec
 
 from taut.engines._retry import RetryLater, retry_after_s
+from taut.engines._wire import load_json, may_have_halves, whole_document, whole_text
 from taut.errors import EngineError, UsageError, one_line
 
 KEEP_ALIVE_S = 4.0
 """Below the 5 s after which llama.cpp and uvicorn drop an idle connection: reusing a dropped one fails."""
 KEY_REFUSED = (401, 403)
 MAX_ERROR_BYTES = 64 << 10
+MAX_DOCUMENT_BYTES = 16 << 20
+"""Of one JSON answer; a list of 100,000 models has less."""
 _API_END = re.compile(r"(/v\d+[a-z0-9]*|/openai|/beta|/api)$")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_REASON_KEYS = ("error", "message", "detail", "msg")
 _PERMANENT_CODES = frozenset({"insufficient_quota"})
 
 
@@ -63,12 +68,21 @@ class Http:
         encoded = None if body is None else msgspec.json.encode(body)
         response = await self._begin("GET" if body is None else "POST", url, encoded)
         try:
-            data = await response.read()
-        except aiohttp.ClientError as error:
+            data = await self._read_bounded(response, url)
+        except (aiohttp.ClientError, OSError) as error:
             raise self.translate(error) from None
         finally:
             response.release()
         return self._decode(data, url)
+
+    async def _read_bounded(self, response: aiohttp.ClientResponse, url: str) -> bytes:
+        data = bytearray()
+        async for part in response.content.iter_any():
+            data += part
+            if len(data) > MAX_DOCUMENT_BYTES:
+                response.close()
+                raise EngineError(f"{self.redact(url)} sent more than {MAX_DOCUMENT_BYTES >> 20} MiB: is this an API?")
+        return bytes(data)
 
     async def find(self, url: str) -> Any:
         """Like `json` with GET, but ``None`` where there is nothing of the kind: for finding out what a server is."""
@@ -112,21 +126,35 @@ class Http:
             advice = f"set a valid key in the environment variable {self._key_env}"
             return EngineError(f"{self.server_url} refused the key ({status}): {advice}", kind="refused", status=status)
         if 300 <= status < 400:
-            place = self.redact(response.headers.get("Location", "elsewhere"))
-            return EngineError(
-                f"{self.server_url} redirects to {place} ({status}): use that address",
-                kind="refused",
-                status=status,
-            )
-        message = f"{self.server_url} answered {status}: {reason or response.reason or 'no reason given'}"
+            return EngineError(self._where_to(response), kind="refused", status=status)
+        reason = reason or self.redact(response.reason or "") or "no reason given"
+        message = f"{self.server_url} answered {status}: {reason}"
         passes = status in (408, 429) or status >= 500
         if passes and status != 501 and not _is_permanent(text):
             return RetryLater(message, kind="overloaded", status=status, retry_after_s=retry_after_s(response.headers))
         return EngineError(message, kind="refused", status=status)
 
-    def _decode(self, data: bytes, url: str) -> Any:
+    def _where_to(self, response: aiohttp.ClientResponse) -> str:
+        """The sentence for a redirect that was not followed."""
+        status, asked = response.status, str(response.url)
+        location = response.headers.get("Location", "")
         try:
-            return json.loads(data.decode("utf-8", "replace"))
+            place = urljoin(asked, location)
+        except ValueError:
+            place = ""
+        if not location or not place:
+            return f"{self.server_url} redirects without saying where to ({status})"
+        if place == asked:
+            return f"{self.redact(asked)} redirects to itself ({status}): the server is set up wrongly"
+        return f"{self.server_url} redirects to {self.redact(place)} ({status}): use that address"
+
+    def _decode(self, data: bytes, url: str) -> Any:
+        text = data.decode("utf-8", "replace")
+        try:
+            document = load_json(text)
+            return whole_document(document) if may_have_halves(text) else document
+        except RecursionError:
+            raise EngineError(f"{self.redact(url)} answered with JSON that is nested too deep") from None
         except ValueError:
             raise self.not_the_api(data, url) from None
 
@@ -144,6 +172,11 @@ class Http:
                 f"{self.server_url} did not accept a connection within {self._connect_timeout_s:g} s",
                 kind="unreachable",
             )
+        if isinstance(error, aiohttp.ClientSSLError):
+            return EngineError(self._no_tls(error), kind="unreachable")
+        if isinstance(error, (aiohttp.TooManyRedirects, aiohttp.RedirectClientError)):
+            what = "in a circle" if isinstance(error, aiohttp.TooManyRedirects) else "to what is no HTTP address"
+            return EngineError(f"{self.server_url} redirects {what}: give the address of the API itself")
         if isinstance(error, aiohttp.ClientConnectorError):
             number = error.os_error.errno
             # asyncio puts the address in place of the reason; resolver errors have a negative number.
@@ -153,8 +186,15 @@ class Http:
             return RetryLater(f"{self.server_url} broke the connection off ({type(error).__name__})", kind="cut")
         return EngineError(f"{self.server_url} does not speak HTTP properly: {self.redact(one_line(error))}")
 
+    def _no_tls(self, error: aiohttp.ClientSSLError) -> str:
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            return f"the certificate of {self.server_url} is not trusted: {one_line(error.certificate_error)}"
+        plain = self.server_url.replace("https://", "http://", 1)
+        return f"{self.server_url} does not speak TLS as it should: if it is a plain HTTP server, write {plain}"
+
     def redact(self, text: str) -> str:
-        """``text`` as one line without any secret that was sent, in case a server echoes it."""
+        """``text`` as one whole line without any secret that was sent, in case a server echoes it."""
+        text = whole_text(text)
         for name, value in self._headers.items():
             if name.lower() in _SECRET_HEADERS:
                 secret = value.removeprefix("Bearer ").strip()
@@ -166,7 +206,16 @@ _SECRET_HEADERS = frozenset({"authorization", "api-key", "x-api-key", "x-goog-ap
 
 
 def split_url(url: str) -> tuple[str, str]:
-    """``(…/v1, …)``: where the API is, and where the server is. Raises `UsageError` for what is no HTTP address."""
+    """``(…/v1, …)``: where the API is, and where the server is.
+
+    Raises `UsageError` for what is no HTTP address, and for one with a name, a password or a query: such addresses
+    carry secrets, and an address is written into every report.
+    """
+    if _has_secrets(url):
+        raise UsageError(
+            "the address of the server has a user name, a password or a query in it: "
+            "set the key in the environment variable that api_key_env names, or send it with headers"
+        )
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -174,19 +223,25 @@ def split_url(url: str) -> tuple[str, str]:
         is_address = False
     if not is_address:
         raise UsageError(f"{url!r} is not an HTTP address; expected something like http://localhost:8000/v1")
-    host = parts.netloc.rpartition("@")[2]
     path = re.sub(r"/(chat/)?completions$", "", parts.path.rstrip("/"))
-    base = urlunsplit((parts.scheme, host, path, "", ""))
+    base = urlunsplit((parts.scheme, parts.netloc, path, "", ""))
     if _API_END.search(path):
         return base, _API_END.sub("", base)
     return f"{base}/v1", base
 
 
+def _has_secrets(url: str) -> bool:
+    address = url.partition("://")[2] or url
+    return "@" in address or "?" in address or "#" in address
+
+
 def auth_headers(key: str | None, key_env: str, extra: Mapping[str, str]) -> dict[str, str]:
     """The headers of every request: the key, given or from the environment, unless ``extra`` has its own.
 
-    Raises `UsageError` for a key that cannot be part of a header.
+    Raises `UsageError` for a key or a header that cannot be sent; it never shows a value.
     """
+    for name, value in extra.items():
+        _check_header(name, value)
     key = (key if key is not None else os.environ.get(key_env, "")).strip()
     if not (key.isascii() and key.isprintable()):
         raise UsageError(f"the key in {key_env} has characters that no key has, such as a line break; set it again")
@@ -194,10 +249,17 @@ def auth_headers(key: str | None, key_env: str, extra: Mapping[str, str]) -> dic
     return {**headers, **extra}
 
 
+def _check_header(name: str, value: str) -> None:
+    if not _HEADER_NAME.fullmatch(name):
+        raise UsageError(f"{name!r} in headers is not the name of a header: it may have letters, digits and dashes")
+    if not all(character.isprintable() or character == "\t" for character in value):
+        raise UsageError(f"the value of {name!r} in headers has a line break or another control character")
+
+
 def error_message(text: str) -> str:
     """The reason in an error body, whichever of the usual forms it has; a web page gives its title."""
     try:
-        document = json.loads(text)
+        document = load_json(text)
     except (ValueError, RecursionError):
         title = re.search(r"<title>([^<]{1,200})", text, re.IGNORECASE)
         return title[1].strip() if title else text.strip()
@@ -206,10 +268,17 @@ def error_message(text: str) -> str:
 
 def reason_in(document: Any) -> str:
     """The reason in a decoded error: ``{"error": {"message": …}}``, ``{"detail": …}``, a bare string, …"""
-    for key in ("error", "message", "detail", "msg"):
-        if isinstance(document, dict) and document.get(key):
-            return reason_in(document[key])
-    return document if isinstance(document, str) else json.dumps(document)
+    while isinstance(document, dict):
+        inner = next((document[key] for key in _REASON_KEYS if document.get(key)), None)
+        if inner is None:
+            break
+        document = inner
+    if isinstance(document, str):
+        return whole_text(document)
+    try:
+        return json.dumps(document)
+    except (TypeError, ValueError, RecursionError):
+        return "an error of unknown form"
 
 
 def _is_permanent(text: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,10 +22,13 @@ from taut.engines._render import (
     read_template,
     room_by_tokenize,
 )
+from taut.engines._retry import RetryLater, delay_s
 from taut.engines._servers import SERVERS, Server, by_host, by_kind, by_owner
 from taut.errors import EngineError, UsageError, nearest
 
 MAX_LISTED = 20
+MAX_RETRIES = 3
+"""Of the first question to a server that is busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +52,11 @@ class Seen:
     room: Room | None = None
 
 
-async def look(http: Http, given: Given) -> Seen:
-    """Ask the server. Raises `UsageError` for a wrong name, `EngineError` if there is no such server."""
+async def look(http: Http, given: Given, patience_s: float) -> Seen:
+    """Ask the server; a busy one is asked again within ``patience_s``. Raises `UsageError` for a wrong name, `EngineError` if there is no such server."""
     named = by_kind(given.server) if given.server else None
     spoken = by_name(given.dialect) if given.dialect else None
-    entry = _pick(await _models(http, given.model), given.model, http.server_url)
+    entry = _pick(await _models(http, given.model, patience_s), given.model, http.server_url)
     server = named or await _kind(http, entry)
     model = str(entry["id"])
     render = await _working(_renderer(http, server, model, given.chat_template))
@@ -86,9 +91,9 @@ async def _dialect(names: str, template: str | None, render: Render | None, give
     return replace(dialect, template_opens=starts_in(dialect, sample) == "thinking")
 
 
-async def _models(http: Http, model: str | None) -> list[dict[str, Any]]:
+async def _models(http: Http, model: str | None, patience_s: float) -> list[dict[str, Any]]:
     try:
-        answer = await http.json(f"{http.api_url}/models")
+        answer = await _patiently(http, f"{http.api_url}/models", patience_s)
     except EngineError as error:
         # Some gateways have no list; then the name is taken on trust.
         if model is None or error.status not in (404, 405, 501):
@@ -98,6 +103,21 @@ async def _models(http: Http, model: str | None) -> list[dict[str, Any]]:
     if not isinstance(entries, list):
         raise EngineError(f"{http.api_url}/models did not answer with a list of models: is this the right URL?")
     return [entry for entry in entries if isinstance(entry, dict) and entry.get("id")]
+
+
+async def _patiently(http: Http, url: str, patience_s: float) -> Any:
+    """GET; 429 and 5xx are tried again as for calls, unless the wait is longer than there is time."""
+    clock = asyncio.get_running_loop().time
+    end_s = clock() + patience_s
+    for attempt in itertools.count():
+        try:
+            return await http.json(url)
+        except RetryLater as error:
+            wait_s = delay_s(attempt, error)
+            if error.kind != "overloaded" or attempt >= MAX_RETRIES or clock() + wait_s >= end_s:
+                raise
+        await asyncio.sleep(wait_s)
+    raise AssertionError("unreachable")
 
 
 def _pick(models: list[dict[str, Any]], wanted: str | None, where: str) -> dict[str, Any]:

@@ -43,6 +43,8 @@ class Plan:
     """Text that the reply may repeat before it goes on."""
     prompt_guess_tokens: int = 0
     base: str = ""
+    limit_tokens: int | None = None
+    """What the server was told to stop at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,8 @@ class Planner:
         body["prompt"] = prompt
         if body.get("max_tokens") is None and self.server.raw_limit != "none":
             body["max_tokens"] = await self._room(prompt)
-        return Plan("/completions", msgspec.json.encode(body), self._start(prompt, asked.turn))
+        start = self._start(prompt, asked.turn)
+        return Plan("/completions", msgspec.json.encode(body), start, limit_tokens=_limit(body))
 
     def _start(self, prompt: str, turn: Turn = NOTHING) -> Kind | None:
         start = starts_in(self.dialect, prompt, turn)
@@ -119,11 +122,19 @@ class Planner:
         path = "/chat/completions"
         if asked.turn.is_empty:
             start, is_closed = await self._chat_start(request.prompt.think, variables)
-            return Plan(path, msgspec.json.encode(body), start, is_closed)
+            return Plan(path, msgspec.json.encode(body), start, is_closed, limit_tokens=_limit(body))
         written = self._continue(body, asked.turn)
         echo = written if self.server.echoes_prefill and len(written) >= MIN_ECHO_CHARS else ""
         start = starts_in(self.dialect, written, asked.turn)
-        return Plan(path, msgspec.json.encode(body), start, asked.turn.closed, echo, base=self.server.prefill_base)
+        return Plan(
+            path,
+            msgspec.json.encode(body),
+            start,
+            asked.turn.closed,
+            echo,
+            base=self.server.prefill_base,
+            limit_tokens=_limit(body),
+        )
 
     async def _chat_start(self, think: bool | None, variables: Mapping[str, Any]) -> tuple[Kind | None, bool]:
         """What the generation prompt leaves the model in, and whether it is known to have closed the thought.
@@ -215,6 +226,12 @@ def why_not_raw(messages: Messages, fields: Mapping[str, Any]) -> str | None:
         if isinstance(content, list) and any(part.get("type") != "text" for part in content):
             return "a message with parts other than text"
     return None
+
+
+def _limit(body: Mapping[str, Any]) -> int | None:
+    """The larger of the two fields that limit a reply, where both are sent."""
+    limits = [body.get(name) for name in ("max_tokens", "max_completion_tokens")]
+    return max((limit for limit in limits if isinstance(limit, int) and limit > 0), default=None)
 
 
 def _sampling_fields(sampling: Sampling, max_tokens_field: str) -> dict[str, Any]:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import re
+from math import inf
 from typing import Any
 
 from taut.core import Count, End, Finish, Kind, Piece, Streamed, TokenLogprob, Usage, weakest
 from taut.dialects import Dialect, Splitter
 from taut.engines._http import reason_in
 from taut.engines._retry import RetryLater
-from taut.engines._wire import Choice, Chunk, WireUsage, content_text, token_logprobs
+from taut.engines._wire import Choice, Chunk, HalfJoiner, WireUsage, content_text, token_logprobs
 from taut.errors import EngineError
+from taut.session import CHARS_PER_TOKEN
 
 FINISHES: dict[str, Finish] = {"length": "length", "max_tokens": "length", "abort": "cancelled"}
 """Finish reasons that do not mean ``stop``."""
 NEWLINES_DROPPED = 2
+SLACK_TOKENS = 64
+SLACK_SHARE = 0.1
+"""Of the limit: a reply that passes it by more than both together comes from a server that does not keep it."""
+LONGEST_TOKENS_CHARS = 64
+"""No reply has tokens of so many characters on average, whatever its server counts."""
+MOST_TOKENS = 100_000_000
+"""A larger count is a fault of the server, like a negative one."""
 FAILURES = frozenset({"error", "content_filter"})
+
+_STATUS = re.compile(r"[0-9]{3}")
 
 Part = tuple[Kind, str]
 
@@ -35,6 +47,7 @@ class ReplyReader:
         echo: str = "",
         is_closed: bool = False,
         prompt_guess: int = 0,
+        limit_tokens: int | None = None,
     ) -> None:
         self.finish_reason: str | None = None
         self.reasons_apart = False
@@ -45,8 +58,10 @@ class ReplyReader:
         self._echo = echo
         self._is_closed = is_closed
         self._held = ""
+        self._joiners: dict[Kind, HalfJoiner] = {"thinking": HalfJoiner(), "answer": HalfJoiner()}
         self._newlines = 0
         self._prompt_guess = prompt_guess
+        self._most = inf if limit_tokens is None else (1 + SLACK_SHARE) * limit_tokens + SLACK_TOKENS
         self._model = ""
         self._usage: WireUsage | None = None
         self._prompt_tokens: int | None = None
@@ -59,8 +74,25 @@ class ReplyReader:
         self._waiting: dict[Kind, tuple[int, tuple[TokenLogprob, ...]]] = {}
         """Tokens and log-probabilities without a text to travel with."""
 
-    def read(self, chunk: Chunk, out: list[Streamed]) -> None:
-        """Append what the chunk says to ``out``. Raises `EngineError` if it says that the server failed."""
+    @property
+    def overran(self) -> bool:
+        """The server goes on past the limit it was given, by more than any way of counting explains."""
+        chars = self._all_chars
+        if self._total <= self._most and chars <= LONGEST_TOKENS_CHARS * self._most:
+            return False
+        # Chunks may be shorter than tokens, and tokens longer than usual: where nobody counts, both have to agree.
+        sure = self._total if self._is_exact else min(self._total, chars // CHARS_PER_TOKEN)
+        return max(sure, chars // LONGEST_TOKENS_CHARS) > self._most
+
+    def cut(self) -> None:
+        """The reply is left where it is, as if the server had stopped at the limit."""
+        self.finish_reason = "length"
+
+    def read(self, chunk: Chunk, out: list[Streamed]) -> bool:
+        """Append what the chunk says to ``out``; whether it said anything: an empty one is no sign of work.
+
+        Raises `EngineError` if it says that the server failed.
+        """
         if chunk.error:
             raise _failure(chunk.error, self.has_text)
         if chunk.model:
@@ -77,11 +109,17 @@ class ReplyReader:
             if choice.logprobs is not None:
                 logprobs = token_logprobs(choice.logprobs)
         new_tokens = self._count(chunk, bool(text or reasoning), choice)
-        if new_tokens or text or reasoning or logprobs:
-            self._take(self._parts(reasoning, text), new_tokens, logprobs, out)
+        if not (new_tokens or text or reasoning or logprobs):
+            return choice is not None and (choice.finish_reason is not None or _calls_tools(choice))
+        reasoning, text = self._joined(reasoning, text)
+        self._take(self._parts(reasoning, text), new_tokens, logprobs, out)
+        return True
 
     def end(self, out: list[Streamed]) -> None:
         """The stream is over: append what was held back, and the `End`. Raises `EngineError` on a failed reply."""
+        halves = self._joiners["thinking"].flush(), self._joiners["answer"].flush()
+        if parts := self._parts(*halves):
+            self._take(parts, 0, (), out)
         if parts := [*self._splitter.feed(self._held), *self._splitter.finish()]:
             self._take(parts, 0, (), out)
         self._flush("thinking", out)
@@ -89,6 +127,14 @@ class ReplyReader:
         if self.finish_reason in FAILURES:
             raise EngineError(f"the server ended the reply with {self.finish_reason!r}", kind="refused")
         out.append(End(FINISHES.get(self.finish_reason or "", "stop"), self._final_usage(), self._model))
+
+    def _joined(self, reasoning: str, text: str) -> tuple[str, str]:
+        if reasoning:
+            reasoning = self._joiners["thinking"].push(reasoning)
+        if text:
+            reasoning += self._joiners["thinking"].flush()
+            text = self._joiners["answer"].push(text)
+        return reasoning, text
 
     def _count(self, chunk: Chunk, has_text: bool, choice: Choice | None) -> int:
         total = self._running_total(chunk)
@@ -106,15 +152,15 @@ class ReplyReader:
         usage, timings = chunk.usage, chunk.timings
         if usage is not None:
             self._usage = usage
-            self._prompt_tokens = usage.prompt_tokens
+            self._prompt_tokens = _possible(usage.prompt_tokens)
             details = usage.prompt_tokens_details
-            cached = details.cached_tokens if details else usage.prompt_cache_hit_tokens
+            cached = _possible(details.cached_tokens if details else usage.prompt_cache_hit_tokens)
             self._cached_tokens = cached if cached is not None else self._cached_tokens
         if timings is not None:
-            self._prompt_tokens = timings.prompt_n + timings.cache_n
-            self._cached_tokens = timings.cache_n
-            return timings.predicted_n
-        return usage.completion_tokens if usage is not None else None
+            self._prompt_tokens = _possible(timings.prompt_n + timings.cache_n)
+            self._cached_tokens = _possible(timings.cache_n)
+            return _possible(timings.predicted_n)
+        return _possible(usage.completion_tokens) if usage is not None else None
 
     def _parts(self, reasoning: str, text: str) -> list[Part]:
         parts: list[Part] = []
@@ -190,6 +236,10 @@ class ReplyReader:
         self._chars[piece.kind] += len(piece.text)
         out.append(piece)
 
+    @property
+    def _all_chars(self) -> int:
+        return self._chars["thinking"] + self._chars["answer"]
+
     def _prompt(self) -> Count:
         if self._prompt_tokens is None:
             return Count(self._prompt_guess, "estimated")
@@ -207,10 +257,13 @@ class ReplyReader:
         return Usage(self._prompt(), completion, self._thinking(completion), self._cached())
 
     def _completion(self) -> Count:
-        reported = self._usage.completion_tokens if self._usage else None
+        reported = _possible(self._usage.completion_tokens) if self._usage else None
         if reported is not None:
             return Count(reported, "reported")
-        return Count(self._total, "reported" if self._is_exact else "estimated")
+        if self._is_exact:
+            return Count(self._total, "reported")
+        # A chunk is a token at most servers, and a whole reply at some.
+        return Count(max(self._total, -(-self._all_chars // CHARS_PER_TOKEN)), "estimated")
 
     def _thinking(self, completion: Count) -> Count:
         # Servers say 0 where there was reasoning; only a larger number is believed.
@@ -221,7 +274,7 @@ class ReplyReader:
             return Count(0, completion.source)
         if self._is_exact:
             return Count(min(self._tokens["thinking"], completion.tokens), weakest("counted", completion.source))
-        share = self._chars["thinking"] / max(1, self._chars["thinking"] + self._chars["answer"])
+        share = self._chars["thinking"] / max(1, self._all_chars)
         return Count(round(share * completion.tokens), "estimated")
 
     def _reported_reasoning(self) -> int:
@@ -229,14 +282,21 @@ class ReplyReader:
         if usage is None:
             return 0
         details = usage.completion_tokens_details
-        return (details.reasoning_tokens if details else None) or usage.reasoning_tokens or 0
+        return _possible(details.reasoning_tokens if details else None) or _possible(usage.reasoning_tokens) or 0
+
+
+def _possible(tokens: int | None) -> int | None:
+    """A count as told, or ``None`` for what cannot be one."""
+    return tokens if tokens is not None and 0 <= tokens <= MOST_TOKENS else None
 
 
 def _failure(error: Any, has_text: bool) -> EngineError:
     """An error told inside a stream. One that may pass is tried again if nothing has been said yet."""
     reason = reason_in(error)
-    code = str(error.get("code")) if isinstance(error, dict) else ""
-    status = int(code) if code.isdecimal() else None
+    code = error.get("code") if isinstance(error, dict) else None
+    if isinstance(code, str) and _STATUS.fullmatch(code):
+        code = int(code)
+    status = code if isinstance(code, int) and 100 <= code <= 999 else None
     if has_text:
         return EngineError(f"the server broke the reply off: {reason}", kind="cut", status=status)
     if status is not None and 400 <= status < 500 and status != 429:
@@ -250,6 +310,11 @@ def _first(chunk: Chunk) -> Choice | None:
         if choice.index == 0:
             return choice
     return None
+
+
+def _calls_tools(choice: Choice) -> bool:
+    delta = choice.delta or choice.message
+    return delta is not None and bool(delta.tool_calls)
 
 
 def _texts(choice: Choice) -> tuple[str, str]:

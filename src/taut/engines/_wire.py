@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 import msgspec
 
 from taut.core import TokenLogprob
 from taut.errors import EngineError
+
+LOST = "\ufffd"
+"""In the place of what cannot be read as a character."""
+LONGEST_INTEGER = 19
+"""Digits; Python refuses to read integers of more than 4300."""
+_HALF = re.compile("[\ud800-\udfff]")
+_HALF_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class Alternative(msgspec.Struct):
@@ -42,6 +50,8 @@ class Delta(msgspec.Struct):
     content: Any = None
     reasoning_content: Any = None
     reasoning: Any = None
+    tool_calls: Any = None
+    """Not read, but a sign of life."""
 
 
 class Choice(msgspec.Struct):
@@ -105,7 +115,7 @@ def decode_chunk(payload: bytes) -> Chunk:
     """One event. Raises `EngineError` (garbled) when it is not the protocol at all."""
     try:
         return _decoder.decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _decode_leniently(payload)
 
 
@@ -113,15 +123,16 @@ def _decode_leniently(payload: bytes) -> Chunk:
     """Invalid UTF-8 becomes U+FFFD, NaN and Infinity are read; side information that does not fit is dropped."""
     text = payload.decode("utf-8", "replace")
     try:
-        document = json.loads(text, strict=False)
-    except (ValueError, RecursionError):
-        raise EngineError(f"the server sent an event that is not JSON: {text[:80]!r}") from None
-    if isinstance(document, dict) and document.get("error"):
-        return Chunk(error=document["error"])
-    try:
+        document = _without_halves(load_json(text), text)
+        if isinstance(document, dict) and document.get("error"):
+            return Chunk(error=document["error"])
         return msgspec.convert(document, Chunk)
     except msgspec.ValidationError:
         return _convert_without_extras(document, text)
+    except RecursionError:
+        raise EngineError(f"the server sent an event that is nested too deep: {text[:80]!r}") from None
+    except ValueError:
+        raise EngineError(f"the server sent an event that is not JSON: {text[:80]!r}") from None
 
 
 def _convert_without_extras(document: Any, text: str) -> Chunk:
@@ -133,6 +144,72 @@ def _convert_without_extras(document: Any, text: str) -> Chunk:
         return msgspec.convert(bare, Chunk)
     except msgspec.ValidationError as error:
         raise EngineError(f"the server sent an event of unknown form ({error}): {text[:80]!r}") from None
+
+
+def load_json(text: str) -> Any:
+    """Like ``json.loads``; an integer of thousands of digits is read as null. Raises `ValueError`, `RecursionError`."""
+    try:
+        return json.loads(text, strict=False)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        return json.loads(text, strict=False, parse_int=_short_integer)
+
+
+def _short_integer(digits: str) -> int | None:
+    return int(digits) if len(digits) <= LONGEST_INTEGER else None
+
+
+def whole_text(text: str) -> str:
+    """``text`` with surrogate pairs joined and lone halves replaced: those cannot be written to any file."""
+    if text.isascii() or not _HALF.search(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def whole_document(document: Any) -> Any:
+    """`whole_text` for every string of a JSON document."""
+    return json.loads(whole_text(json.dumps(document, ensure_ascii=False)))
+
+
+def may_have_halves(text: str) -> bool:
+    """Whether a JSON text has escapes of surrogates."""
+    return _HALF_ESCAPE.search(text) is not None
+
+
+def _without_halves(document: Any, text: str) -> Any:
+    """All but the texts of the choices made whole: those may be completed by the next chunk."""
+    if not isinstance(document, dict) or not may_have_halves(text):
+        return document
+    choices = document.get("choices")
+    if isinstance(choices, list):
+        choices = [
+            {**choice, "logprobs": whole_document(choice.get("logprobs"))} if isinstance(choice, dict) else choice
+            for choice in choices
+        ]
+    rest = {key: value for key, value in document.items() if key != "choices"}
+    return {**whole_document(rest), "choices": choices}
+
+
+class HalfJoiner:
+    """Joins characters that a server has cut in two: half a surrogate pair waits for the chunk with the other half."""
+
+    def __init__(self) -> None:
+        self._half = ""
+
+    def push(self, text: str) -> str:
+        """The text that is certain."""
+        if not self._half and text.isascii():
+            return text
+        text, self._half = self._half + text, ""
+        if "\ud800" <= text[-1:] <= "\udbff":
+            text, self._half = text[:-1], text[-1]
+        return whole_text(text)
+
+    def flush(self) -> str:
+        """What stands for a half that nothing more comes for."""
+        half, self._half = self._half, ""
+        return LOST if half else ""
 
 
 def content_text(content: Any) -> str:

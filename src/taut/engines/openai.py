@@ -83,9 +83,11 @@ class OpenAIEngine:
         variable ``api_key_env``; ``api_key`` is for programs. ``chat_template``: a Jinja file, a
         ``tokenizer_config.json`` or a model's folder, for servers that do not render prompts. ``timeout_s`` is the
         time until the first token, ``idle_timeout_s`` the silence after it. ``headers`` and ``body`` are sent with
-        every request. Raises `UsageError` (a wrong name, several models) and `EngineError` (down, not an API).
+        every request. Raises `UsageError` (a wrong name or number, several models, a secret in ``url``) and `EngineError` (down, not an API).
         """
         _check(route, offers)
+        patience = Patience(timeout_s, idle_timeout_s, max_retries)
+        _check_limits(patience, connect_timeout_s, max_connections)
         secrets = auth_headers(api_key, api_key_env, headers or {})
         http = Http(url, headers=secrets, key_env=api_key_env, connect_timeout_s=connect_timeout_s)
         http.start(max_connections)
@@ -101,7 +103,6 @@ class OpenAIEngine:
             room=seen.room,
             body=body or {},
         )
-        patience = Patience(timeout_s, idle_timeout_s, max_retries)
         return cls(name or f"openai:{http.server_url}", http, planner, patience)
 
     @property
@@ -177,6 +178,7 @@ class OpenAIEngine:
             echo=plan.echo,
             is_closed=plan.is_closed,
             prompt_guess=plan.prompt_guess_tokens,
+            limit_tokens=plan.limit_tokens,
         )
         exchange = Exchange(self._http, watch, reader)
         try:
@@ -191,7 +193,7 @@ async def _find_out(http: Http, given: Given, limit_s: float) -> Seen:
     """`look` within a time; on failure the pool is closed."""
     try:
         async with asyncio.timeout(limit_s):
-            return await look(http, given)
+            return await look(http, given, limit_s)
     except TimeoutError:
         await http.close()
         raise EngineError(f"{http.server_url} did not answer in {limit_s:g} s", kind="timeout") from None
@@ -206,6 +208,22 @@ def _check(route: str, offers: tuple[str, ...] | None) -> None:
     for feature in offers or ():
         if feature not in FEATURES:
             raise UsageError(f"no feature {feature!r}{nearest(feature, FEATURES)}; there are: {', '.join(FEATURES)}")
+
+
+def _check_limits(patience: Patience, connect_timeout_s: float, max_connections: int) -> None:
+    seconds = {
+        "timeout_s": patience.timeout_s,
+        "idle_timeout_s": patience.idle_timeout_s,
+        "connect_timeout_s": connect_timeout_s,
+    }
+    for name, value in seconds.items():
+        # NaN is not above 0 either.
+        if not value > 0:
+            raise UsageError(f"{name} is {value:g}; it must be a number of seconds above 0")
+    if patience.max_retries < 0:
+        raise UsageError(f"max_retries is {patience.max_retries}; it must be 0 or more")
+    if max_connections < 1:
+        raise UsageError(f"max_connections is {max_connections}; it must be 1 or more")
 
 
 open_engine = OpenAIEngine.open
