@@ -21,7 +21,7 @@ import pytest
 from taut.bench import Plan, sweep
 from taut.cli import main
 from taut.config import Config
-from taut.core import Request, Sampling, Score, Streamed, Trace
+from taut.core import Piece, Request, Sampling, Score, Streamed, Trace
 from taut.engines.fake import FakeEngine, Scripted, thinker
 from taut.errors import EngineError, UsageError
 from taut.traces import key_of, read, read_all
@@ -519,8 +519,9 @@ def test_a_run_whose_questions_all_failed_says_so_in_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def nothing(request: Request) -> AsyncIterator[Streamed]:
-        raise EngineError("the stream broke off", kind="cut")
-        yield
+        if request.prompt.messages:
+            raise EngineError("the stream broke off", kind="cut")
+        yield Piece("answer", "")
 
     monkeypatch.setattr(FakeEngine, "stream", lambda self, request: nothing(request))
     (tmp_path / "q.jsonl").write_text('{"question": "1 + 2", "answer": 3}\n', encoding="utf-8")

@@ -172,7 +172,10 @@ def _engine(engine: Engine) -> dict[str, Any]:
 
 
 MATTERS_NOT = frozenset(
-    ["kind", "url", "name", "prices", "api_key_env", "timeout_s", "connect_timeout_s", "idle_timeout_s", "max_retries", "max_connections", "slots", "threads", "max_batch", "token_s"]
+    (
+        *("kind", "url", "name", "prices", "api_key_env", "timeout_s", "connect_timeout_s", "idle_timeout_s"),
+        *("max_retries", "max_connections", "slots", "threads", "max_batch", "token_s"),
+    )
 )
 """Keys of ``[engines.x]`` that are about speed and patience, not about answers."""
 
