@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
-from taut.engines import _retry
-from taut.engines._http import split_url
+from taut.engines import _http, _retry
+from taut.engines._http import error_message, split_url
 from taut.engines._render import by_file
 from taut.engines.openai import OpenAIEngine
 from taut.errors import EngineError, TautError, UsageError
-from tests.engines.fake_upstream import DONE, FakeUpstream, Kind, Reply
+from tests.engines.fake_upstream import DONE, FakeUpstream, Kind, Received, Reply
 
 SECRET = "sk-very-secret-12345"
 
@@ -206,12 +208,106 @@ async def test_a_server_that_never_answers_is_given_up() -> None:
         ("https://openrouter.ai/api/v1", "https://openrouter.ai/api/v1", "https://openrouter.ai/api"),
         ("https://h/v1beta/openai", "https://h/v1beta/openai", "https://h/v1beta"),
         ("https://api.deepseek.com/beta", "https://api.deepseek.com/beta", "https://api.deepseek.com"),
-        ("http://user:word@h/v1?key=1", "http://h/v1", "http://h"),
         ("http://h/proxy/vllm", "http://h/proxy/vllm/v1", "http://h/proxy/vllm"),
     ],
 )
 def test_addresses_are_read_as_people_write_them(url: str, api: str, server: str) -> None:
     assert split_url(url) == (api, server)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [f"http://user:{SECRET}@h/v1", f"user:{SECRET}@h", f"http://h/v1?key={SECRET}", f"ftp://{SECRET}@h", f"h#{SECRET}"],
+)
+def test_a_secret_in_an_address_is_refused_without_showing_it(url: str) -> None:
+    with pytest.raises(UsageError, match="api_key_env") as caught:
+        split_url(url)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"headers": {"X-Team": "blue\nX-Other: 1"}}, "'X-Team' in headers has a line break"),
+        ({"headers": {"X Team": "blue"}}, "'X Team' in headers is not the name"),
+        ({"max_connections": 0}, "max_connections is 0"),
+        ({"max_retries": -1}, "max_retries is -1"),
+        ({"timeout_s": 0.0}, "timeout_s is 0"),
+        ({"idle_timeout_s": -1.0}, "idle_timeout_s is -1"),
+        ({"connect_timeout_s": float("nan")}, "connect_timeout_s is nan"),
+    ],
+)
+async def test_options_that_cannot_work_are_refused_before_anything_is_sent(options: dict[str, Any], said: str) -> None:
+    server = FakeUpstream()
+    assert said in await refuse(server, **options)
+    assert not server.received
+
+
+async def test_an_endless_answer_is_refused_before_it_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_http, "MAX_DOCUMENT_BYTES", 1 << 20)
+    page = Reply([b" " * (1 << 16)] * 1000, content_type="application/json")
+    server = FakeUpstream(pages={"/v1/models": page})
+    assert "sent more than 1 MiB" in await refuse(server)
+
+
+async def test_json_that_is_nested_too_deep_is_one_sentence() -> None:
+    page = Reply([b"[" * 100_000 + b"]" * 100_000], content_type="application/json")
+    assert "nested too deep" in await refuse(FakeUpstream(pages={"/v1/models": page}))
+
+
+def test_an_error_that_is_nested_deep_has_a_reason_of_one_line() -> None:
+    assert error_message('{"error":' * 900 + '"full"' + "}" * 900) == "full"
+
+
+async def test_half_a_character_in_a_models_name_or_in_an_error_is_replaced() -> None:
+    page = Reply([b'{"data": [{"id": "a\\ud800b"}]}'], content_type="application/json")
+    assert (await look(FakeUpstream(pages={"/v1/models": page}))).model == "a\ufffdb"
+    page = Reply([b'{"error": {"message": "x\\udfff"}}'], status=400, content_type="application/json")
+    assert "400: x\ufffd" in await refuse(FakeUpstream(pages={"/v1/models": page}))
+
+
+@dataclass
+class BusyAtFirst(FakeUpstream):
+    """Answers 429 to its first calls."""
+
+    refusals: int = 0
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if len(self.received) < self.refusals:
+            self.received.append(Received(request.path, {}, {}))
+            return web.Response(status=429, headers={"Retry-After": "0.05"})
+        return await FakeUpstream._answer(self, request)
+
+
+async def test_a_server_that_is_busy_at_first_is_asked_again() -> None:
+    assert (await look(BusyAtFirst(refusals=2))).model == "fake-model"
+
+
+async def test_a_server_that_stays_busy_is_given_up() -> None:
+    server = BusyAtFirst(refusals=100)
+    assert "429" in await refuse(server)
+    assert len(server.received) == 4
+
+
+async def test_a_busy_server_that_asks_for_more_time_than_there_is_fails_at_once() -> None:
+    server = FakeUpstream(pages={"/v1/models": Reply(status=503, headers={"Retry-After": "3600"})})
+    assert "503" in await refuse(server)
+    assert len(server.received) == 1
+
+
+async def test_https_to_a_plain_server_advises_http() -> None:
+    async with FakeUpstream() as server:
+        plain = server.url
+        with pytest.raises(EngineError) as caught:
+            await OpenAIEngine.open(plain.replace("http://", "https://"))
+    assert f"write {plain}" in str(caught.value)
+
+
+async def test_redirects_in_a_circle_and_to_no_address_are_one_sentence() -> None:
+    circle = Reply(status=302, headers={"Location": "/v1/models"})
+    assert "redirects in a circle" in await refuse(FakeUpstream(pages={"/v1/models": circle}))
+    gopher = Reply(status=302, headers={"Location": "gopher://x"})
+    assert "no HTTP address" in await refuse(FakeUpstream(pages={"/v1/models": gopher}))
 
 
 # --- templates on disk ---

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from taut.core import Count, End, Piece, Prompt, Request, Sampling, Streamed, Turn
-from taut.engines import _retry
+from taut.engines import _exchange, _retry
 from taut.engines.openai import OpenAIEngine
 from taut.errors import EngineError
 from tests.engines.fake_upstream import DONE, FakeUpstream, Reply, chat, counted, event, raw, stream_of, usage
@@ -221,7 +221,47 @@ async def test_without_a_token_the_limit_for_the_first_one_strikes() -> None:
     assert (error.kind, "no token" in str(error)) == ("timeout", True)
 
 
+async def test_empty_chunks_do_not_break_the_silence() -> None:
+    error = await fail(Reply([event(chat("x")), *[event(chat(""))] * 1000], pause_s=0.02), idle_timeout_s=0.1)
+    assert "silent" in str(error)
+
+
+@pytest.mark.parametrize("after", [[], [event(chat(""))] * 1000], ids=["nothing", "empty chunks"])
+async def test_silence_after_the_finish_reason_ends_the_reply_well(
+    after: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_exchange, "AFTER_FINISH_S", 0.1)
+    items, _ = await ask(Reply([event(chat("5")), event(chat(finish="stop")), *after], then="hang", pause_s=0.02))
+    assert text_of(items) == "5"
+    assert isinstance(items[-1], End)
+    assert items[-1].finish == "stop"
+
+
+async def test_counts_that_come_a_little_after_the_finish_reason_are_taken() -> None:
+    items, _ = await ask(Reply([event(chat("5")), event(chat(finish="stop")), event(usage(10, 3)), DONE], pause_s=0.05))
+    assert isinstance(items[-1], End)
+    assert items[-1].usage.completion == Count(3, "reported")
+
+
 # --- servers that misbehave ---
+
+
+async def test_a_server_that_ignores_the_limit_is_left() -> None:
+    async with FakeUpstream([Reply([event(chat("word 12 "))] * 100_000, pause_s=0.0001)]) as server:
+        engine = await OpenAIEngine.open(server.url)
+        items = await collect(engine)
+        last = items[-1]
+        assert isinstance(last, End)
+        assert last.finish == "length"
+        # 50 + 10 % + 64 = 119 tokens are within the slack; the next one ends it. 8 characters are 2 tokens by estimate.
+        assert last.usage.completion == Count(240, "estimated")
+        assert len(text_of(items)) == 120 * 8
+        for _ in range(200):
+            if server.left:
+                break
+            await asyncio.sleep(0.01)
+        assert server.left == 1
+        await engine.close()
 
 
 async def test_a_web_page_instead_of_a_stream_is_told_in_a_sentence() -> None:
@@ -256,6 +296,26 @@ async def test_an_error_event_in_mid_stream_is_a_cut() -> None:
     error = await fail(Reply([event(chat("The")), b'event: error\ndata: {"message": "out of memory"}\n\n', DONE]))
     assert error.kind == "cut"
     assert "out of memory" in str(error)
+
+
+async def test_a_reply_that_ends_by_itself_past_the_limit_keeps_its_finish_and_counts() -> None:
+    whole = chat("word " * 5000, finish="stop")
+    items, _ = await ask(Reply([event(whole), event(usage(10, 5000)), DONE], pause_s=0.02))
+    last = items[-1]
+    assert isinstance(last, End)
+    assert (last.finish, last.usage.completion) == ("stop", Count(5000, "reported"))
+
+
+async def test_what_came_in_the_same_read_as_an_error_is_given_first() -> None:
+    error_event = event({"error": {"message": "out of memory"}})
+    async with FakeUpstream([Reply([event(chat("The")) + event(chat(" sum")) + error_event])]) as server:
+        engine = await OpenAIEngine.open(server.url)
+        stream = engine.stream(ASK)
+        assert [await anext(stream), await anext(stream)] == [Piece("answer", "The", 1), Piece("answer", " sum", 1)]
+        with pytest.raises(EngineError, match="out of memory"):
+            await anext(stream)
+        assert len(server.calls) == 1
+        await engine.close()
 
 
 async def test_a_stream_that_ends_in_the_middle_is_cut() -> None:
@@ -295,6 +355,20 @@ async def test_an_endless_line_is_refused() -> None:
 async def test_a_redirect_is_not_followed_with_the_question() -> None:
     error = await fail(Reply(status=307, headers={"Location": "https://elsewhere.example/v1"}))
     assert "https://elsewhere.example/v1" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [
+        ("/other/v1", "/other/v1 (307): use that address"),
+        ("/v1/chat/completions", "redirects to itself"),
+        ("", "without saying where to"),
+    ],
+)
+async def test_a_redirect_within_the_server_names_the_whole_address(location: str, said: str) -> None:
+    error = await fail(Reply(status=307, headers={"Location": location}))
+    assert said in str(error)
+    assert "http://127.0.0.1:" in str(error)
 
 
 async def test_a_secret_that_the_server_repeats_is_blacked_out() -> None:

@@ -14,6 +14,7 @@ from taut.engines._retry import RetryLater, delay_s, retry_after_s
 from taut.engines._sse import MAX_EVENT_BYTES, EventParser
 from taut.engines._wire import decode_chunk, token_logprobs
 from taut.errors import EngineError
+from tests.engines.fake_upstream import Kind as ServerKind
 from tests.engines.fake_upstream import chat, counted, raw, usage
 
 TROUBLESOME = (
@@ -106,6 +107,13 @@ def test_both_forms_of_log_probabilities_come_out_alike() -> None:
         chunk = decode_chunk(json.dumps(raw("5", logprobs=form)).encode())
         assert chunk.choices is not None
         assert token_logprobs(chunk.choices[0].logprobs) == expected
+
+
+@pytest.mark.parametrize("place", ['"x": {}', '"choices": [{{"delta": {{"content": {}}}}}]', '"error": {}'])
+def test_an_event_that_is_nested_too_deep_is_garbled(place: str) -> None:
+    payload = "{" + place.format("[" * 100_000 + "]" * 100_000) + "}"
+    with pytest.raises(EngineError, match="nested too deep"):
+        decode_chunk(payload.encode())
 
 
 # --- chunks to pieces and counts ---
@@ -257,6 +265,117 @@ def test_a_reply_without_text_is_an_end_and_nothing_else() -> None:
 def test_a_reply_that_the_server_gave_up_is_an_error(reason: str) -> None:
     with pytest.raises(EngineError, match=reason):
         read([chat("I"), chat(finish=reason)])
+
+
+def told(payloads: list[bytes], dialect: str = "plain", **options: Any) -> list[Streamed]:
+    """Like `read`, for events as bytes."""
+    reader = ReplyReader(by_name(dialect), None, **options)
+    out: list[Streamed] = []
+    for payload in payloads:
+        reader.read(decode_chunk(payload), out)
+    reader.end(out)
+    return out
+
+
+def delta(text: str, field: str = "content") -> bytes:
+    return f'{{"choices": [{{"index": 0, "delta": {{"{field}": "{text}"}}}}]}}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["hi \\ud83d", "\\ude00 2"], "hi 😀 2"),
+        (["\\ud83d", "", "\\ude00"], "😀"),
+        (["ab\\ud800 2"], "ab\ufffd 2"),
+        (["ab\\ud83d", "cd"], "ab\ufffdcd"),
+        (["ab\\ude00", "\\ud83d"], "ab\ufffd\ufffd"),
+        (["a\\ud83d", "\\ud83d", "\\ude00"], "a\ufffd😀"),
+    ],
+)
+@pytest.mark.parametrize("field", ["content", "reasoning"])
+def test_halves_of_a_character_are_joined_over_chunks_or_replaced(texts: list[str], expected: str, field: str) -> None:
+    items = told([delta(text, field) for text in texts])
+    assert "".join(text for _, text, _ in pieces(items)) == expected
+
+
+def test_half_a_character_at_the_end_of_the_reasoning_stays_there() -> None:
+    items = told([delta("hm \\ud83d", "reasoning"), delta("5")])
+    assert [(kind, text) for kind, text, _ in pieces(items)] == [
+        ("thinking", "hm "),
+        ("thinking", "\ufffd"),
+        ("answer", "5"),
+    ]
+
+
+def test_half_a_character_in_names_tokens_and_errors_is_replaced() -> None:
+    logprobs = b'{"content": [{"token": "\\ud83d", "logprob": -1.0}]}'
+    chunk = b'{"model": "x\\udfff", "choices": [{"index": 0, "text": "5", "logprobs": ' + logprobs + b"}]}"
+    items = told([chunk])
+    assert end(items).model == "x\ufffd"
+    piece = items[0]
+    assert isinstance(piece, Piece)
+    assert piece.logprobs == (TokenLogprob("\ufffd", -1.0),)
+    with pytest.raises(EngineError, match="full \ufffd"):
+        told([b'{"error": {"message": "full \\udfff"}}'])
+
+
+@pytest.mark.parametrize("count", [-7, 10**9, 10**18, int("9" * 40)])
+def test_impossible_counts_are_not_believed(count: int) -> None:
+    counts = usage(count, count, completion_tokens_details={"reasoning_tokens": count})
+    items = read([chat("one"), chat(" two"), chat(finish="stop"), counts], prompt_guess=7)
+    assert end(items).usage == Usage(Count(7, "estimated"), Count(2, "estimated"), Count(0, "estimated"))
+
+
+def test_a_number_of_thousands_of_digits_does_not_cost_the_text() -> None:
+    counts = b'"usage": {"prompt_tokens": 5, "completion_tokens": ' + b"9" * 5000 + b"}"
+    items = told([b'{"choices": [{"index": 0, "text": "5"}], ' + counts + b"}"])
+    assert end(items).usage.completion == Count(1, "estimated")
+    assert end(items).usage.prompt == Count(5, "reported")
+
+
+def test_impossible_running_totals_are_counted_as_chunks() -> None:
+    items = read([counted(chat("a"), "llamacpp", 9, -1), counted(chat("b"), "llamacpp", 9, -1)])
+    assert end(items).usage.completion == Count(2, "estimated")
+
+
+def test_a_whole_reply_in_one_chunk_without_counts_is_estimated_from_its_length() -> None:
+    assert end(read([chat("y" * 1000), chat(finish="stop")])).usage.completion == Count(250, "estimated")
+
+
+@pytest.mark.parametrize("kind", ["hosted", "vllm"])
+def test_a_reply_overruns_its_limit_only_after_the_slack(kind: ServerKind) -> None:
+    reader = ReplyReader(by_name("plain"), None, limit_tokens=100)
+    out: list[Streamed] = []
+    overran = []
+    for number in range(1, 176):
+        reader.read(decode_chunk(json.dumps(counted(chat("word 12 "), kind, 9, number)).encode()), out)
+        overran.append(reader.overran)
+    # 100 + 10 % + 64 = 174 are within the slack.
+    assert overran == [False] * 174 + [True]
+
+
+def test_long_tokens_and_short_chunks_are_no_overrun() -> None:
+    for text, chunks in (("-" * 40, 100), ("ab", 300)):
+        items = [decode_chunk(json.dumps(chat(text)).encode())] * chunks
+        reader = ReplyReader(by_name("plain"), None, limit_tokens=100)
+        for item in items:
+            reader.read(item, [])
+        assert not reader.overran
+
+
+def test_a_server_whose_count_stands_still_overruns_by_the_length_of_its_text() -> None:
+    reader = ReplyReader(by_name("plain"), None, limit_tokens=100)
+    reader.read(decode_chunk(json.dumps(counted(chat("a" * 12_000), "vllm", 9, 1)).encode()), [])
+    assert reader.overran
+
+
+def test_empty_chunks_say_nothing_and_tool_calls_and_the_finish_do() -> None:
+    reader = ReplyReader(by_name("plain"), None)
+    said = [
+        reader.read(decode_chunk(json.dumps(chunk).encode()), [])
+        for chunk in (chat(role="assistant"), chat(""), chat(tool_calls=[{"index": 0}]), chat("5"), chat(finish="stop"))
+    ]
+    assert said == [False, False, True, True, True]
 
 
 # --- waiting ---

@@ -16,6 +16,7 @@ from pyarrow import parquet
 from taut.core import Task
 from taut.errors import UsageError
 from taut.tasks import LoadOptions, load_tasks
+from taut.tasks._sources import Source
 from taut.verify import score
 
 GSM8K = {"question": "Janet's ducks?", "answer": "16 - 7 = <<16-7=9>>9\n9 * 2 = 18\n#### 18"}
@@ -146,6 +147,22 @@ def test_without_a_folder_the_hub_is_asked(monkeypatch: pytest.MonkeyPatch) -> N
     (task,) = load_tasks("gsm8k")
     assert asked == [("openai/gsm8k", "main", "test")]
     assert task.id == "gsm8k/test/0"
+
+
+def test_the_real_package_s_rows_are_what_a_set_is_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets", reason="the extra 'hub' is not installed")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    # A folder in the hub's layout, which the package reads as it reads the hub.
+    folder = tmp_path / "gsm8k"
+    store(folder / "main" / "test-00000-of-00001.parquet", GSM8K, GSM8K)
+    named = "configs:\n- config_name: main\n  data_files:\n  - split: test\n    path: main/test-*\n"
+    (folder / "README.md").write_text(f"---\n{named}---\n")
+    source = Source(str(folder), config="main")
+    monkeypatch.setattr("taut.tasks.gsm8k.SOURCE", source)
+    tasks = load_tasks("gsm8k")
+    assert [(task.id, task.reference) for task in tasks] == [("gsm8k/test/0", "18"), ("gsm8k/test/1", "18")]
+    with pytest.raises(UsageError, match="could not be fetched from the hub: Unknown split"):
+        load_tasks("gsm8k", LoadOptions(split="train"))
 
 
 def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,10 @@ class Seen:
 
 
 async def look(http: Http, given: Given, patience_s: float) -> Seen:
-    """Ask the server; a busy one is asked again within ``patience_s``. Raises `UsageError` for a wrong name, `EngineError` if there is no such server."""
+    """Ask the server; a busy one is asked again within ``patience_s``.
+
+    Raises `UsageError` for a wrong name, `EngineError` if there is no such server.
+    """
     named = by_kind(given.server) if given.server else None
     spoken = by_name(given.dialect) if given.dialect else None
     entry = _pick(await _models(http, given.model, patience_s), given.model, http.server_url)

@@ -78,7 +78,8 @@ class ReplyReader:
     def overran(self) -> bool:
         """The server goes on past the limit it was given, by more than any way of counting explains."""
         chars = self._all_chars
-        if self._total <= self._most and chars <= LONGEST_TOKENS_CHARS * self._most:
+        is_within = self._total <= self._most and chars <= LONGEST_TOKENS_CHARS * self._most
+        if is_within or self.finish_reason is not None:
             return False
         # Chunks may be shorter than tokens, and tokens longer than usual: where nobody counts, both have to agree.
         sure = self._total if self._is_exact else min(self._total, chars // CHARS_PER_TOKEN)

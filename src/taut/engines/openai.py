@@ -83,7 +83,8 @@ class OpenAIEngine:
         variable ``api_key_env``; ``api_key`` is for programs. ``chat_template``: a Jinja file, a
         ``tokenizer_config.json`` or a model's folder, for servers that do not render prompts. ``timeout_s`` is the
         time until the first token, ``idle_timeout_s`` the silence after it. ``headers`` and ``body`` are sent with
-        every request. Raises `UsageError` (a wrong name or number, several models, a secret in ``url``) and `EngineError` (down, not an API).
+        every request. Raises `UsageError` (a wrong name or number, several models, a secret in ``url``) and
+        `EngineError` (down, not an API).
         """
         _check(route, offers)
         patience = Patience(timeout_s, idle_timeout_s, max_retries)

@@ -80,7 +80,7 @@ def _is_nan(value: Any) -> bool:
 
 
 def read_file(path: Path) -> list[Row]:
-    """All rows of a ``.jsonl``, ``.csv`` or ``.parquet`` file.
+    """All rows of a ``.jsonl``, ``.csv`` (separated by commas, semicolons or tabs) or ``.parquet`` file.
 
     Raises `UsageError` for a file that is missing, unreadable, empty or malformed, naming the line.
     """

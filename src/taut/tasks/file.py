@@ -67,7 +67,7 @@ def _pick_verifier(row: Row, columns: Columns) -> str:
 
 def _task(row: Row, columns: Columns, verifier: str, options: LoadOptions) -> Task:
     own_id = row.get(*columns["id"])
-    name = f"{Path(options.argument).stem}/{row.index if own_id is None else own_id}"
+    name = f"{Path(options.argument).stem}/{row.index if own_id is None else _single(row, own_id, 'the id')}"
     question, answer = row.text(*columns["question"]), _answer(row, columns, verifier)
     choices = row.get(*columns["options"])
     if answer is None and "answer" in options.columns:
