@@ -1,4 +1,4 @@
-"""Bytes to events, events to chunks, chunks to pieces and counts; waiting before another try. No sockets."""
+"""Bytes to events, events to chunks, chunks to pieces and counts. No sockets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 from taut.core import Count, End, Kind, Piece, Streamed, TokenLogprob, Usage
 from taut.dialects import by_name
 from taut.engines._reply import ReplyReader
-from taut.engines._retry import RetryLater, delay_s, retry_after_s
 from taut.engines._sse import MAX_EVENT_BYTES, EventParser
 from taut.engines._wire import decode_chunk, token_logprobs
 from taut.errors import EngineError
@@ -376,33 +375,3 @@ def test_empty_chunks_say_nothing_and_tool_calls_and_the_finish_do() -> None:
         for chunk in (chat(role="assistant"), chat(""), chat(tool_calls=[{"index": 0}]), chat("5"), chat(finish="stop"))
     ]
     assert said == [False, False, True, True, True]
-
-
-# --- waiting ---
-
-
-def test_the_wait_doubles_and_is_shortened_by_up_to_a_half() -> None:
-    error = RetryLater("busy", kind="overloaded")
-    for attempt, longest in [(0, 0.5), (1, 1.0), (2, 2.0), (20, 30.0)]:
-        assert all(longest / 2 <= delay_s(attempt, error) <= longest for _ in range(50))
-
-
-def test_the_servers_own_wish_wins() -> None:
-    assert delay_s(0, RetryLater("busy", kind="overloaded", retry_after_s=7.0)) == 7.0
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({"Retry-After": "3"}, 3.0),
-        ({"Retry-After": "Wed, 21 Oct 2015 07:28:10 GMT"}, 10.0),
-        ({"Retry-After": "Wed, 21 Oct 2015 07:00:00 GMT"}, 0.0),
-        ({"retry-after-ms": "250", "Retry-After": "3"}, 0.25),
-        ({"Retry-After": "soon"}, None),
-        ({"Retry-After": "-1"}, None),
-        ({"Retry-After": "nan"}, None),
-        ({}, None),
-    ],
-)
-def test_retry_after_is_read_as_seconds_or_as_a_date(headers: dict[str, str], seconds: float | None) -> None:
-    assert retry_after_s(headers, now_s=1445412480.0) == seconds

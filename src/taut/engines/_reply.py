@@ -62,6 +62,7 @@ class ReplyReader:
         self._newlines = 0
         self._prompt_guess = prompt_guess
         self._most = inf if limit_tokens is None else (1 + SLACK_SHARE) * limit_tokens + SLACK_TOKENS
+        self._most_chars = LONGEST_TOKENS_CHARS * self._most
         self._model = ""
         self._usage: WireUsage | None = None
         self._prompt_tokens: int | None = None
@@ -77,8 +78,8 @@ class ReplyReader:
     @property
     def overran(self) -> bool:
         """The server goes on past the limit it was given, by more than any way of counting explains."""
-        chars = self._all_chars
-        is_within = self._total <= self._most and chars <= LONGEST_TOKENS_CHARS * self._most
+        chars = self._chars["thinking"] + self._chars["answer"]
+        is_within = self._total <= self._most and chars <= self._most_chars
         if is_within or self.finish_reason is not None:
             return False
         # Chunks may be shorter than tokens, and tokens longer than usual: where nobody counts, both have to agree.
