@@ -221,16 +221,22 @@ async def open_engine(text: str, config: Config = Config()) -> Engine:
     (``embedded:model.gguf``, ``transformers:FOLDER``), or the address of an OpenAI-compatible server.
     Raises `UsageError` or `EngineError`.
     """
+    table = engine_table(text, config)
+    table.pop("prices", None)  # for the report, not for the engine
+    where = f"[engines.{text}] in {config.path}" if text in config.engines else f"engine {text!r}"
+    return await _open(table.pop("kind"), table, where)
+
+
+def engine_table(text: str, config: Config) -> dict[str, Any]:
+    """What ``text`` stands for as a table of ``taut.toml``, ``kind`` included. Raises `UsageError`."""
     if text in config.engines:
-        options = dict(config.engines[text])
-        where = f"[engines.{text}] in {config.path}"
-        kind = options.pop("kind", None)
-        options.pop("prices", None)  # for the report, not for the engine
-        if not isinstance(kind, str):
-            raise UsageError(f"{where} needs a key 'kind'; known: {', '.join(plugins.entries('engines'))}")
-        return await _open(kind, options, where)
+        table = dict(config.engines[text])
+        if not isinstance(table.get("kind"), str):
+            kinds = ", ".join(plugins.entries("engines"))
+            raise UsageError(f"[engines.{text}] in {config.path} needs a key 'kind'; known: {kinds}")
+        return table
     if text.lower().startswith(("http://", "https://")):
-        return await _open("openai", {"url": text}, f"engine {text!r}")
+        return {"kind": "openai", "url": text}
     kind, sign, target = text.partition(":")
     known = [*config.engines, *plugins.entries("engines")]
     if kind not in plugins.entries("engines"):
@@ -238,21 +244,20 @@ async def open_engine(text: str, config: Config = Config()) -> Engine:
             f"there is no engine named {kind!r}{nearest(kind, known)}; known: {', '.join(known)}, "
             "or the address of a server (http://…)"
         )
-    opener = _opener(kind)
-    first = next(iter(inspect.signature(opener).parameters), None)
-    options = {first: target} if sign and first else {}
-    return await _open(kind, options, f"engine {text!r}")
+    first = next(iter(inspect.signature(opener(kind)).parameters), None)
+    return {"kind": kind, first: target} if sign and first else {"kind": kind}
 
 
-def _opener(kind: str) -> Callable[..., Any]:
+def opener(kind: str) -> Callable[..., Any]:
+    """``open_engine`` of an engine's file: its parameters are the keys of ``[engines.x]``."""
     return typing.cast(Callable[..., Any], plugins.find("engines", kind).load().open_engine)
 
 
 async def _open(kind: str, options: Mapping[str, Any], where: str) -> Engine:
     """Call ``open_engine`` of an engine's file with options checked against its signature."""
-    opener = _opener(kind)
-    parameters = inspect.signature(opener).parameters
-    hints = typing.get_type_hints(opener)
+    open_kind = opener(kind)
+    parameters = inspect.signature(open_kind).parameters
+    hints = typing.get_type_hints(open_kind)
     values = {}
     for key, value in options.items():
         if key not in parameters:
@@ -261,4 +266,4 @@ async def _open(kind: str, options: Mapping[str, Any], where: str) -> Engine:
     missing = [n for n, p in parameters.items() if p.default is inspect.Parameter.empty and n not in values]
     if missing:
         raise UsageError(f"{where}: {', '.join(missing)} is missing")
-    return typing.cast(Engine, await opener(**values))
+    return typing.cast(Engine, await open_kind(**values))

@@ -10,14 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from taut import plugins
-from taut.config import Config, convert, open_engine
+from taut.config import Config, convert, engine_table, open_engine, opener
 from taut.core import FEATURES, Engine
 from taut.dialects import detect
 from taut.doctor import basics, server, turns
 from taut.doctor.nouns import Check, Finding, Identity, Report
 from taut.doctor.patient import Patient
-from taut.errors import EngineError, UsageError, one_line
+from taut.errors import EngineError, one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,7 @@ async def open_target(target: str, config: Config, options: Mapping[str, str]) -
         config = replace(config, path=Path("--engine-option"), engines=engines)
     engine = await open_engine(target, config)
     table = table_of(target, config, {})
-    if "offers" not in inspect.signature(_opener(str(table["kind"]))).parameters:
+    if "offers" not in inspect.signature(opener(table["kind"])).parameters:
         return engine, engine.offers
     await engine.close()
     # A check that fails is not worth many attempts.
@@ -113,26 +112,11 @@ async def open_target(target: str, config: Config, options: Mapping[str, str]) -
 
 def table_of(target: str, config: Config, options: Mapping[str, str]) -> dict[str, Any]:
     """``target`` as a table of ``taut.toml``. Raises `UsageError` for an engine that is not there."""
-    table = dict(config.engines.get(target) or _table_of_text(target))
-    hints = typing.get_type_hints(_opener(str(table["kind"]))) if options else {}
+    table = engine_table(target, config)
+    hints = typing.get_type_hints(opener(table["kind"])) if options else {}
     for key, value in options.items():
         table[key] = convert(value, hints.get(key, str), f"--engine-option {key}")
     return table
-
-
-def _table_of_text(target: str) -> dict[str, Any]:
-    if target.startswith(("http://", "https://")):
-        return {"kind": "openai", "url": target}
-    kind, sign, rest = target.partition(":")
-    first = next(iter(inspect.signature(_opener(kind)).parameters), "")
-    return {"kind": kind, **({first: rest} if sign and first else {})}
-
-
-def _opener(kind: str) -> Callable[..., Any]:
-    opener = plugins.find("engines", kind).load().open_engine
-    if not callable(opener):
-        raise UsageError(f"the engine {kind!r} has no open_engine")
-    return opener  # type: ignore[no-any-return]
 
 
 async def _identify(patient: Patient, table: Mapping[str, Any]) -> Identity:

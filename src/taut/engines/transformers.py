@@ -46,34 +46,6 @@ class TransformersEngine:
     worker: Worker
     identity: dict[str, Any] = field(default_factory=dict)
 
-    @classmethod
-    async def open(
-        cls,
-        path: str,
-        *,
-        device: str | None = None,
-        dtype: str | None = None,
-        max_batch: int = 8,
-        dialect: str | None = None,
-        local_files_only: bool = False,
-    ) -> TransformersEngine:
-        """Load a folder or hub name; see `open_engine`."""
-        if max_batch < 1:
-            raise UsageError(f"max_batch is {max_batch}; it must be at least 1")
-        spoken = by_name(dialect) if dialect else None
-        load, batch, worker = _import()
-        loaded = await asyncio.to_thread(load.load, path, device=device, dtype=dtype, only_local=local_files_only)
-        if not await asyncio.to_thread(batch.can_batch, loaded.model):
-            raise UsageError(f"{path} keeps more than keys and values of its tokens; this engine cannot batch it")
-        return cls(
-            name=f"transformers:{path}",
-            model=loaded.name,
-            dialect=spoken or detect(loaded.name, loaded.chat_template),
-            loaded=loaded,
-            worker=worker.Worker(batch.Batch(loaded.model, loaded.decode), max_batch),
-            identity=loaded.identity,
-        )
-
     @property
     def offers(self) -> frozenset[str]:
         """A family without an off switch is given a thought that is closed already."""
@@ -163,13 +135,20 @@ async def open_engine(
     it. ``device`` is a torch device, by default the first GPU or the CPU; ``dtype`` a torch type, by default float32 on
     the CPU and the checkpoint's own elsewhere. ``max_batch`` calls run at once, further ones wait. Raises `UsageError`.
     """
-    return await TransformersEngine.open(
-        path,
-        device=device,
-        dtype=dtype,
-        max_batch=max_batch,
-        dialect=dialect,
-        local_files_only=local_files_only,
+    if max_batch < 1:
+        raise UsageError(f"max_batch is {max_batch}; it must be at least 1")
+    spoken = by_name(dialect) if dialect else None
+    load, batch, worker = _import()
+    loaded = await asyncio.to_thread(load.load, path, device=device, dtype=dtype, only_local=local_files_only)
+    if not await asyncio.to_thread(batch.can_batch, loaded.model):
+        raise UsageError(f"{path} keeps more than keys and values of its tokens; this engine cannot batch it")
+    return TransformersEngine(
+        name=f"transformers:{path}",
+        model=loaded.name,
+        dialect=spoken or detect(loaded.name, loaded.chat_template),
+        loaded=loaded,
+        worker=worker.Worker(batch.Batch(loaded.model, loaded.decode), max_batch),
+        identity=loaded.identity,
     )
 
 
