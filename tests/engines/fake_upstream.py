@@ -59,6 +59,8 @@ class FakeUpstream:
     """Answers for other paths, GET or POST; they win over the usual ones."""
     template: str = "<user>{text}</user><assistant>"
     url: str = ""
+    port: int = 0
+    """0: a free one."""
     received: list[Received] = field(default_factory=list)
     left: int = 0
     """Streams that the client left before they were over."""
@@ -73,9 +75,9 @@ class FakeUpstream:
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        host, port = self._runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}"
+        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+        host, self.port = self._runner.addresses[0][:2]
+        self.url = f"http://{host}:{self.port}"
         return self
 
     async def __aexit__(

@@ -96,10 +96,11 @@ async def attempt(probe: Probe, patient: Patient) -> Check:
 
 async def open_target(target: str, config: Config, options: Mapping[str, str]) -> tuple[Engine, frozenset[str]]:
     """The engine with every feature allowed, so that each can be tried; and the features assumed without trying."""
-    if options:
+    table = table_of(target, config, options)
+    if table != engine_table(target, config):
         # The path is what an error message says the options come from.
-        engines = {**config.engines, target: table_of(target, config, options)}
-        config = replace(config, path=Path("--engine-option"), engines=engines)
+        path = Path("--engine-option") if options else config.path
+        config = replace(config, path=path, engines={**config.engines, target: table})
     engine = await open_engine(target, config)
     table = table_of(target, config, {})
     if "offers" not in inspect.signature(opener(table["kind"])).parameters:
@@ -111,11 +112,13 @@ async def open_target(target: str, config: Config, options: Mapping[str, str]) -
 
 
 def table_of(target: str, config: Config, options: Mapping[str, str]) -> dict[str, Any]:
-    """``target`` as a table of ``taut.toml``. Raises `UsageError` for an engine that is not there."""
+    """``target`` as a table of ``taut.toml``; of several servers the first. Raises `UsageError` for none."""
     table = engine_table(target, config)
     hints = typing.get_type_hints(opener(table["kind"])) if options else {}
     for key, value in options.items():
         table[key] = convert(value, hints.get(key, str), f"--engine-option {key}")
+    if isinstance(table.get("urls"), list) and table["urls"] and "url" not in table:
+        table["url"] = table.pop("urls")[0]
     return table
 
 

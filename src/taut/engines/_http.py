@@ -54,6 +54,14 @@ class Http:
         if self._session is not None:
             self._session.headers.update(headers)
 
+    def beside(self) -> Http:
+        """A pool of one connection to the same server, open: for questions that must not queue behind the calls."""
+        http = Http(
+            self.api_url, headers=self._headers, key_env=self._key_env, connect_timeout_s=self._connect_timeout_s
+        )
+        http.start(1)
+        return http
+
     @property
     def host(self) -> str:
         """Name of the machine, without the port."""
@@ -62,6 +70,10 @@ class Http:
     async def post(self, url: str, body: bytes) -> aiohttp.ClientResponse:
         """Send ``body`` (JSON) and return the response once it has begun with status 200. Raises `EngineError`."""
         return await self._begin("POST", url, body)
+
+    async def forward(self, url: str, body: bytes) -> aiohttp.ClientResponse:
+        """Send ``body`` (JSON) and return the response once it has begun, whatever its status. Raises `EngineError`."""
+        return await self._send("POST", url, body)
 
     async def json(self, url: str, body: Any = None) -> Any:
         """GET, or POST with a ``body``, and the decoded answer. Raises `EngineError`."""
@@ -94,27 +106,38 @@ class Http:
                 raise
             return None
 
+    async def is_there(self, url: str) -> bool:
+        """Whether GET answers 200; ``False`` where there is no such page. Raises `EngineError` if it is down."""
+        try:
+            (await self._begin("GET", url, None)).close()
+        except EngineError as error:
+            if error.kind in ("refused", "garbled"):
+                return False
+            raise
+        return True
+
     async def close(self) -> None:
         """Close every connection."""
         if self._session is not None:
             await self._session.close()
 
     async def _begin(self, method: str, url: str, body: bytes | None) -> aiohttp.ClientResponse:
-        if self._session is None or self._session.closed:
-            raise EngineError("the engine is closed", kind="unreachable")
-        headers = {"Content-Type": "application/json"} if body is not None else None
-        try:
-            response = await self._session.request(
-                method, url, data=body, headers=headers, allow_redirects=method == "GET"
-            )
-        except (aiohttp.ClientError, OSError) as error:
-            raise self.translate(error) from None
+        response = await self._send(method, url, body)
         if response.status == 200:
             return response
         try:
             raise await self._refusal(response)
         finally:
             response.close()
+
+    async def _send(self, method: str, url: str, body: bytes | None) -> aiohttp.ClientResponse:
+        if self._session is None or self._session.closed:
+            raise EngineError("the engine is closed", kind="unreachable")
+        headers = {"Content-Type": "application/json"} if body is not None else None
+        try:
+            return await self._session.request(method, url, data=body, headers=headers, allow_redirects=method == "GET")
+        except (aiohttp.ClientError, OSError) as error:
+            raise self.translate(error) from None
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> EngineError:
         try:

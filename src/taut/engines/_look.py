@@ -84,6 +84,14 @@ def offered(seen: Seen, route: Route) -> frozenset[str]:
     return frozenset(features)
 
 
+async def confirm(http: Http, model: str) -> None:
+    """Ask a server that was looked at before whether it still has ``model``.
+
+    Raises `UsageError` if it has others, `EngineError` if it does not answer.
+    """
+    _pick(await _models(http, model, 0.0), model, http.server_url)
+
+
 async def _dialect(names: str, template: str | None, render: Render | None, given: Dialect | None) -> Dialect:
     """As given, or detected; whether the template opens the thought is read off a rendered prompt."""
     sample = await render(SAMPLE, {}) if render is not None else None

@@ -15,6 +15,7 @@ from taut.engines._render import Messages, Render, Room
 from taut.engines._servers import Server
 from taut.engines._switch import Asked, throw
 from taut.errors import EngineError
+from taut.messages import why_not_raw
 from taut.session import estimate_prompt_tokens
 
 Route = Literal["auto", "raw", "chat"]
@@ -213,19 +214,6 @@ class Planner:
                 place[parent] = inner
                 place = inner
             place[last] = budget_tokens
-
-
-def why_not_raw(messages: Messages, fields: Mapping[str, Any]) -> str | None:
-    """What in a conversation has no place in a raw completion; ``None`` if nothing."""
-    if fields.get("tools"):
-        return "a request with tools"
-    for message in messages:
-        content = message.get("content")
-        if message.get("tool_calls") or message.get("role") == "tool":
-            return "a conversation with tool calls"
-        if isinstance(content, list) and any(part.get("type") != "text" for part in content):
-            return "a message with parts other than text"
-    return None
 
 
 def _limit(body: Mapping[str, Any]) -> int | None:

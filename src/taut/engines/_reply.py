@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from math import inf
 from typing import Any
+
+import msgspec
 
 from taut.core import Count, End, Finish, Kind, Piece, Streamed, TokenLogprob, Usage, weakest
 from taut.dialects import Dialect, Splitter
 from taut.engines._http import reason_in
 from taut.engines._retry import RetryLater
-from taut.engines._wire import Choice, Chunk, HalfJoiner, WireUsage, content_text, token_logprobs
+from taut.engines._wire import Choice, Chunk, HalfJoiner, WireUsage, content_text, token_logprobs, whole_document
 from taut.errors import EngineError
+from taut.messages import ToolCall
 from taut.session import CHARS_PER_TOKEN
 
 FINISHES: dict[str, Finish] = {"length": "length", "max_tokens": "length", "abort": "cancelled"}
@@ -102,19 +106,24 @@ class ReplyReader:
         choice = _first(chunk)
         reasoning = text = ""
         logprobs: tuple[TokenLogprob, ...] = ()
+        tool_calls: tuple[ToolCall, ...] = ()
         if choice is not None:
             reasoning, text = _texts(choice)
+            tool_calls = _tool_calls(choice)
             if self._is_closed:
                 # vLLM's parsers call all of it reasoning when the prompt already has the closing tag.
                 reasoning, text = "", reasoning + text
             self.finish_reason = choice.finish_reason or self.finish_reason
             if choice.logprobs is not None:
                 logprobs = token_logprobs(choice.logprobs)
-        new_tokens = self._count(chunk, bool(text or reasoning), choice)
-        if not (new_tokens or text or reasoning or logprobs):
-            return choice is not None and (choice.finish_reason is not None or _calls_tools(choice))
+        new_tokens = self._count(chunk, bool(text or reasoning or tool_calls), choice)
+        if not (new_tokens or text or reasoning or logprobs or tool_calls):
+            return choice is not None and choice.finish_reason is not None
         reasoning, text = self._joined(reasoning, text)
-        self._take(self._parts(reasoning, text), new_tokens, logprobs, out)
+        if tool_calls:
+            self._take_calls(self._parts(reasoning, text), Piece("answer", "", new_tokens, logprobs, tool_calls), out)
+        else:
+            self._take(self._parts(reasoning, text), new_tokens, logprobs, out)
         return True
 
     def end(self, out: list[Streamed]) -> None:
@@ -212,6 +221,13 @@ class ReplyReader:
             tokens, logprobs = 0, ()
         if self.reasons_apart:
             self._kind = parts[-1][0]
+
+    def _take_calls(self, parts: list[Part], piece: Piece, out: list[Streamed]) -> None:
+        """Parts of tool calls, after the text that came with them."""
+        if parts:
+            self._take(parts, 0, (), out)
+        tokens, logprobs = self._join_waiting("answer", piece.tokens, piece.logprobs, out)
+        self._emit(replace(piece, tokens=tokens, logprobs=logprobs), out)
 
     def _join_waiting(
         self, kind: Kind, tokens: int, logprobs: tuple[TokenLogprob, ...], out: list[Streamed]
@@ -314,9 +330,17 @@ def _first(chunk: Chunk) -> Choice | None:
     return None
 
 
-def _calls_tools(choice: Choice) -> bool:
+def _tool_calls(choice: Choice) -> tuple[ToolCall, ...]:
+    """Parts of tool calls, without what is no object, and without half characters, which cannot be written on."""
     delta = choice.delta or choice.message
-    return delta is not None and bool(delta.tool_calls)
+    if delta is None or not isinstance(delta.tool_calls, list):
+        return ()
+    calls = [entry for entry in delta.tool_calls if isinstance(entry, dict)]
+    try:
+        msgspec.json.encode(calls)
+    except UnicodeEncodeError:
+        calls = whole_document(calls)
+    return tuple(calls)
 
 
 def _texts(choice: Choice) -> tuple[str, str]:

@@ -51,7 +51,6 @@ class Delta(msgspec.Struct):
     reasoning_content: Any = None
     reasoning: Any = None
     tool_calls: Any = None
-    """Not read, but a sign of life."""
 
 
 class Choice(msgspec.Struct):

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
 from taut.core import Request, Streamed
 from taut.dialects import Dialect
 from taut.engines.openai import OpenAIEngine
@@ -50,6 +52,10 @@ class EmbeddedEngine:
     def stream(self, request: Request) -> AsyncIterator[Streamed]:
         """See `taut.core.Engine.stream`."""
         return self.wire.stream(request)
+
+    async def forward(self, path: str, body: bytes) -> aiohttp.ClientResponse:
+        """See `OpenAIEngine.forward`."""
+        return await self.wire.forward(path, body)
 
     async def close(self) -> None:
         """Stop the server and free the model's memory."""

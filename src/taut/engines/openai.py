@@ -11,10 +11,13 @@ its own, and tags in the text.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import itertools
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import aiohttp
 
 from taut.core import FEATURES, Request, Streamed
 from taut.dialects import Dialect
@@ -22,6 +25,7 @@ from taut.engines._exchange import Exchange, Watch
 from taut.engines._http import Http, auth_headers
 from taut.engines._look import Given, Seen, look, offered
 from taut.engines._plan import ROUTES, Planner, Route
+from taut.engines._replicas import Replicas
 from taut.engines._reply import ReplyReader
 from taut.engines._retry import LONGEST_DELAY_S, RetryLater, delay_s
 from taut.engines._servers import Server
@@ -78,13 +82,8 @@ class OpenAIEngine:
     ) -> OpenAIEngine:
         """Connect to the server at ``url`` (with or without ``/v1``) and find out what it is.
 
-        What is not given is found out: the ``model`` if there is only one, the kind of ``server`` (see `SERVERS`), the
-        ``dialect``, and what it ``offers``; ``taut doctor`` tests that by trying. The key comes from the environment
-        variable ``api_key_env``; ``api_key`` is for programs. ``chat_template``: a Jinja file, a
-        ``tokenizer_config.json`` or a model's folder, for servers that do not render prompts. ``timeout_s`` is the
-        time until the first token, ``idle_timeout_s`` the silence after it. ``headers`` and ``body`` are sent with
-        every request. Raises `UsageError` (a wrong name or number, several models, a secret in ``url``) and
-        `EngineError` (down, not an API).
+        The options are told of at `open_engine`. Raises `UsageError` (a wrong name or number, several models, a secret
+        in ``url``) and `EngineError` (down, not an API).
         """
         _check(route, offers)
         patience = Patience(timeout_s, idle_timeout_s, max_retries)
@@ -150,6 +149,13 @@ class OpenAIEngine:
         finally:
             exchange.close()
             self._reasons_apart |= exchange.reader.reasons_apart
+
+    async def forward(self, path: str, body: bytes) -> aiohttp.ClientResponse:
+        """Send somebody's own request, untouched, to ``path`` below ``/v1`` and return the response as it comes.
+
+        Whatever its status; closing it early stops the server. Nothing is tried again. Raises `EngineError`.
+        """
+        return await self._http.forward(f"{self._http.api_url}{path}", body)
 
     async def close(self) -> None:
         """Close all connections; streams under way fail."""
@@ -227,5 +233,46 @@ def _check_limits(patience: Patience, connect_timeout_s: float, max_connections:
         raise UsageError(f"max_connections is {max_connections}; it must be 1 or more")
 
 
-open_engine = OpenAIEngine.open
-"""Opens the engine of ``taut.toml``'s ``kind = "openai"`` and of an address on the command line."""
+async def open_engine(
+    url: str | None = None,
+    *,
+    urls: tuple[str, ...] | None = None,
+    health_interval_s: float = 5.0,
+    **options: Any,
+) -> OpenAIEngine | Replicas:
+    """Open the engine of ``taut.toml``'s ``kind = "openai"`` and of an address on the command line.
+
+    ``url`` is the address of the server, with or without ``/v1``; ``urls`` in its place are those of several that have
+    the same model, and each of them is looked at every ``health_interval_s``. All else holds for every server.
+
+    What is not given is found out: the ``model`` if there is only one, the kind of ``server`` (see `SERVERS`), the
+    ``dialect``, and what it ``offers``; ``taut doctor`` tests that by trying. The key comes from the environment
+    variable ``api_key_env``; ``api_key`` is for programs. ``chat_template``: a Jinja file, a
+    ``tokenizer_config.json`` or a model's folder, for servers that do not render prompts. ``timeout_s`` is the
+    time until the first token, ``idle_timeout_s`` the silence after it. ``headers`` and ``body`` are sent with
+    every request. Raises `UsageError` and `EngineError`, as `OpenAIEngine.open` and `Replicas.open` do.
+    """
+    if (url is None) == (urls is None):
+        what = "url is missing" if url is None else "both url and urls are given"
+        raise UsageError(f"{what}: give either url, for one server, or urls, for several with the same model")
+    if url is not None:
+        return await OpenAIEngine.open(url, **options)
+
+    async def open_one(address: str, model: str | None) -> OpenAIEngine:
+        return await OpenAIEngine.open(address, **{**options, "model": model or options.get("model"), "max_retries": 0})
+
+    kept = {key: options[key] for key in ("name", "max_retries") if key in options}
+    return await Replicas.open(urls or (), open_one, health_interval_s=health_interval_s, **kept)
+
+
+def _show_options() -> None:
+    """Let the signature of `open_engine` name its options: they are the keys of ``[engines.x]``."""
+    own, one = inspect.signature(open_engine), inspect.signature(OpenAIEngine.open)
+    url, urls, interval, _ = own.parameters.values()
+    options = [item for name, item in one.parameters.items() if name != "url"]
+    annotations = OpenAIEngine.open.__annotations__ | open_engine.__annotations__
+    open_engine.__annotations__ = {name: hint for name, hint in annotations.items() if name != "options"}
+    vars(open_engine)["__signature__"] = own.replace(parameters=[url, urls, *options, interval])
+
+
+_show_options()

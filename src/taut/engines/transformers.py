@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from taut.core import Kind, Request, Sampling, Streamed
 from taut.dialects import Dialect, by_name, detect, render_turn, starts_in
-from taut.engines._plan import why_not_raw
 from taut.engines._reply import ReplyReader
 from taut.engines._servers import Server
 from taut.engines._switch import throw
 from taut.engines._text import Detokenizer, StopFinder
 from taut.engines._wire import Chunk
 from taut.errors import EngineError, UsageError, nearest, one_line
+from taut.messages import why_not_raw
 
 if TYPE_CHECKING:
     from taut.engines._batch import Row

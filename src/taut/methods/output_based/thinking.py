@@ -1,10 +1,11 @@
 """The one loop for thinking: stream it, let a stop rule look at checkpoints, close it, take the answer.
 
-A rule says go on, stop or extend. A ceiling that it knows beforehand is sent to the engine as ``max_tokens``, so
-that nothing is generated past it and the count is exact; an answer cut by that ceiling goes on in a second call, which
-the engine's prefix cache makes cheap. Thinking may be cut, an empty answer may not happen: room for it is kept,
-thinking that ends without an answer is closed and continued, and an empty answer is asked for once more with a
-beginning.
+A rule says go on, stop or extend. A cap that it knows beforehand is given to the server as a thinking budget where it
+keeps one (and watched: a server that does not keep it is cut), so that one call is enough. Elsewhere it is sent to the
+engine as ``max_tokens``, so that nothing is generated past it and the count is exact; an answer cut by that goes on in
+a second call, which the engine's prefix cache makes cheap. Thinking may be cut, an empty answer may not happen: room
+for it is kept, thinking that ends without an answer is closed and continued, and an empty answer is asked for once
+more with a beginning.
 
 A model without thinking tags is handled as in two-stage zero-shot chain of thought (Kojima et al. 2022,
 arXiv:2205.11916): what it writes after "Let's think step by step." is the thinking, and its dialect's closing words
@@ -28,10 +29,13 @@ from taut.methods.output_based._checkpoints import (
     Verdict,
     is_open,
 )
+from taut.methods.output_based._uncontinued import Uncut, think_without_continuing
 from taut.session import Session, Stream
 
 ZERO_SHOT_TRIGGER = "Let's think step by step.\n"
 ANSWER_BEGINNING = "The final answer is"
+NATIVE_SLACK_TOKENS = 16
+"""What a server may think past its own budget: the words with which it closes the thought count, and some round up."""
 LIMIT_REACHED = Stop("the limit of thinking tokens is reached")
 
 
@@ -42,11 +46,21 @@ class Thinking:
     rule: StopRule
     answer_room_tokens: int = 256
     """Tokens kept free for the answer below the ceiling of the whole response; fewer under a low ceiling."""
+    thinking_ceiling_tokens: int | None = None
+    """Thinking tokens at most, whatever the rule says."""
 
     def __post_init__(self) -> None:
         """Reject a loop that leaves no room to answer."""
         if self.answer_room_tokens < 1:
             raise UsageError(f"answer_room_tokens is {self.answer_room_tokens}, it must be at least 1 token")
+        if self.thinking_ceiling_tokens is not None and self.thinking_ceiling_tokens < 0:
+            raise UsageError(f"thinking_ceiling_tokens is {self.thinking_ceiling_tokens}, it cannot be below 0")
+
+    @property
+    def cap_tokens(self) -> int | None:
+        """The hard limit in thinking tokens: the rule's, or the ceiling, whichever is lower."""
+        caps = [cap for cap in (self.rule.max_thinking_tokens, self.thinking_ceiling_tokens) if cap is not None]
+        return min(caps, default=None)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -62,20 +76,18 @@ class Thinking:
         """
         if ceiling_tokens is None:
             return self.answer_room_tokens
-        cap = self.rule.max_thinking_tokens
+        cap = self.cap_tokens
         share = ceiling_tokens // 2 if cap is None else max(ceiling_tokens - cap, ceiling_tokens // 4)
         return max(min(self.answer_room_tokens, share), 1)
 
     async def __call__(self, session: Session) -> Reply:
         """Answer the prompt."""
-        if self.rule.only_caps and "prefill" not in session.engine().offers:
-            return await self._leave_it_to_the_server(session)
-        return await _Loop(session, self).run()
-
-    async def _leave_it_to_the_server(self, session: Session) -> Reply:
-        """One call under the server's own thinking budget, which may be kept less exactly."""
-        session.decide("native budget", thinking_tokens=self.rule.max_thinking_tokens)
-        return await session.answer(thinking_budget_tokens=self.rule.max_thinking_tokens)
+        obstacle = session.why_not_continue()
+        if obstacle is None:
+            return await _Loop(session, self).run()
+        ceiling = session.sampling.max_tokens
+        room = self.answer_room(ceiling)
+        return await think_without_continuing(session, Uncut(obstacle, self.cap_tokens, ceiling, room))
 
 
 class _Loop:
@@ -84,6 +96,7 @@ class _Loop:
     def __init__(self, session: Session, method: Thinking) -> None:
         self.session = session
         self.rule = method.rule
+        self.cap = method.cap_tokens
         self.watch = method.rule.watch()
         self.ceiling = session.sampling.max_tokens
         self.room = method.answer_room(self.ceiling)
@@ -93,7 +106,11 @@ class _Loop:
         self.written: dict[Kind, list[str]] = {"thinking": [turn.thinking], "answer": [turn.answer]}
         self.tokens: dict[Kind, int] = {"thinking": 0, "answer": 0}
         self.closed = turn.closed
-        if not session.engine().dialect.thinks and turn.is_empty:
+        # The server's own budget is for a thought that nobody else may want to end or extend.
+        engine = session.engine()
+        thinks = engine.dialect.thinks and turn.is_empty
+        self.is_native = thinks and self.rule.only_caps and "thinking_budget" in engine.offers
+        if not engine.dialect.thinks and turn.is_empty:
             self._take(Piece("thinking", ZERO_SHOT_TRIGGER))
 
     async def run(self) -> Reply:
@@ -126,7 +143,7 @@ class _Loop:
             self._close(LIMIT_REACHED)
             return None
         before = self.tokens["thinking"]
-        async with self._stream(limit) as stream:
+        async with self._stream_thinking(limit) as stream:
             verdict = await self._follow(stream)
         if stream.call.usage is not None:
             # The engine's own count is better than the sum of the pieces.
@@ -148,12 +165,21 @@ class _Loop:
                 continue
             at = scanner.feed(piece.text, piece.tokens)
             # A verdict given inside a code fence waits there until the fence is closed.
-            fresh = verdict is None and at is not None
-            verdict = await self._look(at) if verdict is None and at is not None else verdict
+            before = verdict
+            verdict = verdict or self._from_outside() or (await self._look(at) if at is not None else None)
+            fresh = verdict is not before
             may_close = fresh or "`" in piece.text or ">" in piece.text
             if verdict is not None and may_close and not is_open(self._text("thinking")):
                 return verdict
         return verdict
+
+    def _from_outside(self) -> Verdict:
+        """A reason to stop that is not the rule's."""
+        if self.session.is_answer_wanted():
+            return Stop("the answer was asked for now")
+        if self.is_native and self.cap is not None and self.tokens["thinking"] > self.cap + NATIVE_SLACK_TOKENS:
+            return Stop("the server went past the thinking budget it was given")
+        return None
 
     async def _after(self, stream: Stream, verdict: Verdict) -> Finish | None:
         """What follows a stretch that has ended, by whomever."""
@@ -199,9 +225,17 @@ class _Loop:
     def _stream(self, limit: int | None) -> AbstractAsyncContextManager[Stream]:
         return self.session.stream(replace(self.session.prompt, turn=self.turn), max_tokens=limit)
 
+    def _stream_thinking(self, limit: int | None) -> AbstractAsyncContextManager[Stream]:
+        """A call that begins in the thinking; under the server's own budget it may bring the whole answer too."""
+        if not self.is_native:
+            return self._stream(limit)
+        self.session.decide("native budget", thinking_tokens=limit)
+        prompt = replace(self.session.prompt, turn=self.turn)
+        return self.session.stream(prompt, max_tokens=self.ceiling, thinking_budget_tokens=limit)
+
     def _thinking_limit(self) -> int | None:
         """Thinking tokens that may still be generated; ``None`` if nothing limits them."""
-        limits = [] if self.rule.max_thinking_tokens is None else [self.rule.max_thinking_tokens]
+        limits = [] if self.cap is None else [self.cap]
         if self.ceiling is not None:
             limits.append(max(self.ceiling - self.room, 0))
         return max(min(limits) - self.tokens["thinking"], 0) if limits else None

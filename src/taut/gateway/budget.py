@@ -1,0 +1,130 @@
+"""From what was asked about thinking to what is in force, and the method that sees to it.
+
+Precedence: the model's suffix, an explicit number, *off*, an effort, *on* (see `taut.gateway.wishes`); then the
+operator's ceiling, which can only lower it. An effort becomes tokens by the operator's map. The number goes to the
+server's own thinking budget where the engine offers one (``taut doctor`` tries it), else the thinking loop keeps it.
+
+The method that is run is the preset's own with its innermost call put into the thinking loop, so that an answer is
+always taken: room for it is kept, and thinking that ends without one is closed and continued.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, cast
+
+from taut.core import Engine, Method
+from taut.errors import nearest
+from taut.gateway.catalog import Choice
+from taut.gateway.nouns import Ask, Grant, Mechanism, Problem, Wish
+from taut.gateway.settings import Limits, Settings
+from taut.messages import why_not_raw
+from taut.methods.output_based.stop_rules.budget_forcing import BudgetForcing
+from taut.methods.output_based.thinking import Thinking
+from taut.methods.prompt_based.direct import Direct
+from taut.methods.prompt_based.no_thinking import NoThinking
+from taut.methods.prompt_based.thinking_on import ThinkingOn
+from taut.run import Preset
+
+NO_MARKS = "this model does not mark its thinking, so there is nothing to limit"
+
+UNKNOWN_MARKS = "how this model marks its thinking is not known, and engine {engine!r} cannot continue a turn"
+UNABLE = (
+    "engine {engine!r} has no thinking budget of its own, and here it can neither continue a turn nor switch "
+    "thinking off"
+)
+
+
+def grant(ask: Ask, choice: Choice, settings: Settings, limits: Limits) -> tuple[Grant, Preset]:
+    """What is in force for this request, and the preset in the form that is run.
+
+    Raises `Problem` (400) for an effort that is not on the map, and, where the operator said ``refuse``, for a budget
+    that nobody can enforce.
+    """
+    wish, engine = ask.wish, choice.engine
+    tokens, why = _budget(wish, settings.effort, limits.max_thinking_tokens)
+    preset = choice.preset
+    leaf = _leaf(preset.method)
+    if not engine.dialect.thinks and not isinstance(leaf, Thinking):
+        if wish.field and "prefill" not in engine.offers:
+            return _unenforced(wish, tokens, choice, settings, UNKNOWN_MARKS), preset
+        return Grant(wish, tokens, wish.think, "none", why=NO_MARKS if wish.field else ""), preset
+    if isinstance(leaf, NoThinking):
+        return Grant(wish, 0, False, "preset", why=why), preset
+    mechanism = _mechanism(tokens, engine, leaf, ask)
+    if tokens is not None and mechanism == "none":
+        return _unenforced(wish, tokens, choice, settings, UNABLE), preset
+    method = _with_leaf(preset.method, _controlled(leaf, tokens, engine))
+    if wish.think and tokens != 0:
+        method = ThinkingOn(method)
+    return Grant(wish, tokens, wish.think, mechanism, why=why), Preset(preset.name, method)
+
+
+def _budget(wish: Wish, effort: Mapping[str, int], ceiling_tokens: int | None) -> tuple[int | None, str]:
+    """Thinking tokens in force, and why fewer than were asked for."""
+    asked = wish.budget_tokens
+    if asked is None and wish.effort is not None:
+        if wish.effort not in effort:
+            raise Problem(
+                f"{wish.field} is {wish.effort!r}{nearest(wish.effort, effort)}; "
+                f"there are: none, {', '.join(effort)}, or a number of tokens in thinking_token_budget",
+                param=wish.field,
+            )
+        asked = effort[wish.effort]
+    if wish.think is False:
+        asked = 0
+    if ceiling_tokens is None or (asked is not None and asked <= ceiling_tokens):
+        return asked, ""
+    why = "" if asked is None else f"{asked} thinking tokens were asked for, the ceiling here is {ceiling_tokens}"
+    return ceiling_tokens, why
+
+
+def _mechanism(tokens: int | None, engine: Engine, leaf: Method, ask: Ask) -> Mechanism:
+    """Who can keep a budget of so many thinking tokens; ``none``: nobody."""
+    if tokens is None:
+        return "none"
+    can_switch = "thinking_switch" in engine.offers and engine.dialect.off.kind not in ("none", "prefill")
+    can_continue = "prefill" in engine.offers and why_not_raw(ask.messages, ask.sampling.extra) is None
+    if tokens == 0:
+        return "switch" if can_switch or can_continue else "none"
+    only_caps = not isinstance(leaf, Thinking) or leaf.rule.only_caps
+    if "thinking_budget" in engine.offers and (only_caps or not can_continue):
+        return "native"
+    return "loop" if can_continue or can_switch else "none"
+
+
+def _unenforced(wish: Wish, tokens: int | None, choice: Choice, settings: Settings, reason: str) -> Grant:
+    why = reason.format(engine=choice.engine.name)
+    if settings.unenforceable == "refuse" and wish.field:
+        raise Problem(f"{wish.field} cannot be enforced: {why}", param=wish.field)
+    mechanism: Mechanism = "passed on" if choice.is_plain else "none"
+    return Grant(wish, tokens, wish.think, mechanism, enforced=False, why=why)
+
+
+def _controlled(leaf: Method, tokens: int | None, engine: Engine) -> Method:
+    """The innermost call with thinking under control."""
+    if tokens == 0:
+        return NoThinking()
+    if isinstance(leaf, Thinking):
+        ceilings = [item for item in (tokens, leaf.thinking_ceiling_tokens) if item is not None]
+        return dataclasses.replace(leaf, thinking_ceiling_tokens=min(ceilings, default=None))
+    if not isinstance(leaf, Direct) or (tokens is None and "prefill" not in engine.offers):
+        return leaf
+    return Thinking(BudgetForcing(max_thinking_tokens=tokens))
+
+
+def _leaf(method: Method) -> Method:
+    """The innermost method of a stack: the one that makes the call."""
+    inner = getattr(method, "inner", None)
+    # What no_thinking wraps is only how the call is made: nothing is left to control in it.
+    return method if inner is None or isinstance(method, NoThinking) else _leaf(inner)
+
+
+def _with_leaf(method: Method, leaf: Method) -> Method:
+    """The stack with another innermost method."""
+    inner = getattr(method, "inner", None)
+    if inner is None or isinstance(method, NoThinking):
+        return leaf
+    changed: Any = dataclasses.replace(cast(Any, method), inner=_with_leaf(inner, leaf))
+    return cast(Method, changed)

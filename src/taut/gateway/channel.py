@@ -1,0 +1,65 @@
+"""Pieces on their way from runs to one client: a run never waits for a slow client, the client never for a timer."""
+
+from __future__ import annotations
+
+import asyncio
+
+from taut.core import Piece
+
+Arrived = list[tuple[int, Piece]]
+
+
+class Channel:
+    """Holds what has come until it is taken; what comes together is taken together.
+
+    What waits is bounded by the ceiling of the answer itself: a client that does not read at all is left by the
+    writing side.
+    """
+
+    def __init__(self, keep_alive_s: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._waiting: Arrived = []
+        self._wake: asyncio.Future[None] | None = None
+        self._is_over = False
+        self._keep_alive_s = keep_alive_s
+        self._timer = self._loop.call_later(keep_alive_s, self._tick)
+        self._is_quiet = True
+        """Nothing has come since the last tick."""
+        self._is_due = False
+
+    def put(self, index: int, piece: Piece) -> None:
+        """A piece of candidate ``index``."""
+        self._waiting.append((index, piece))
+        self._is_quiet = False
+        self._rouse()
+
+    def finish(self) -> None:
+        """Nothing more comes."""
+        self._is_over = True
+        self._timer.cancel()
+        self._rouse()
+
+    async def take(self) -> Arrived | None:
+        """What has come; an empty list after silence of ``keep_alive_s``; ``None`` when it is over."""
+        while not self._waiting:
+            if self._is_over:
+                return None
+            if self._is_due:
+                self._is_due = False
+                return []
+            self._wake = self._loop.create_future()
+            await self._wake
+        taken, self._waiting = self._waiting, []
+        return taken
+
+    def _tick(self) -> None:
+        # One timer a request, which only looks whether anything came: a timer a piece would cost more than the piece.
+        self._is_due = self._is_quiet
+        self._is_quiet = True
+        if self._is_due:
+            self._rouse()
+        self._timer = self._loop.call_later(self._keep_alive_s, self._tick)
+
+    def _rouse(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)

@@ -1,0 +1,139 @@
+"""A reply that passes through: the same surface as `taut.gateway.replying`, without a run behind it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import aiohttp
+from aiohttp import web
+
+from taut.core import Engine, Piece, Trace
+from taut.engines._exchange import Watch
+from taut.errors import EngineError, one_line
+from taut.gateway import passing
+from taut.gateway.answering import problem_of
+from taut.gateway.entry import Entry
+from taut.gateway.nouns import Problem
+from taut.gateway.outlet import Outlet
+
+ErrorEvent = Callable[[Problem], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What is to be sent on, and how long to wait for what comes back."""
+
+    id: str
+    engine: Engine
+    path: str
+    """Below ``/v1``."""
+    body: bytes
+    error_event: ErrorEvent
+    """A problem as the last event of a stream, in the client's protocol."""
+    patience: passing.Patience = passing.Patience()
+
+
+class Relaying:
+    """One request that is sent on as it is, and its reply."""
+
+    def __init__(self, passage: Passage, entry: Entry) -> None:
+        self.passage = passage
+        self.problem: Problem | None = None
+        self.first_token_s: float | None = None
+        self._entry = entry
+        self._trace = passing.new_trace(passage.id)
+        self._tap = passing.Tap(passage.engine, self._trace)
+        self._interruption: Problem | None = None
+        self._response: aiohttp.ClientResponse | None = None
+        self._loop = asyncio.get_running_loop()
+        self.began_s = self._loop.time()
+        entry.began(self._trace)
+
+    @property
+    def traces(self) -> list[Trace]:
+        """The one trace."""
+        return [self._trace]
+
+    def interrupt(self, problem: Problem) -> None:
+        """Stop; the client is told the problem, in its protocol."""
+        self._interruption = problem
+        if self._response is not None:
+            self._response.close()
+
+    async def whole(self, headers: Mapping[str, str]) -> web.Response:
+        """The upstream's reply in one piece. Raises `Problem`."""
+        watch = passing.watch_of(self.passage.patience)
+        try:
+            response = await self._open(watch)
+            data = await passing.read_whole(response, watch)
+            self._count(self._tap.document(data))
+            self._count(self._tap.close())
+        except EngineError as error:
+            raise self._failed(error) from None
+        finally:
+            self._leave(watch)
+        return web.Response(body=data, headers={**headers, "Content-Type": _type_of(response)})
+
+    async def stream(self, outlet: Outlet, keep_alive_s: float) -> web.StreamResponse:
+        """The upstream's events as they come. Raises `Problem` while nothing has been written."""
+        watch = passing.watch_of(self.passage.patience)
+        try:
+            response = await self._open(watch)
+            await self._pump(response, watch, outlet)
+        except EngineError as error:
+            problem = self._failed(error)
+            if not outlet.has_begun:
+                raise problem from None
+            await outlet.write(self.passage.error_event(problem))
+        finally:
+            self._leave(watch)
+        return await outlet.end()
+
+    async def _open(self, watch: Watch) -> aiohttp.ClientResponse:
+        passage = self.passage
+        response = await passing.begin(passage.engine, passage.path, passage.body, watch)
+        self._response = response
+        if response.status != 200:
+            self.problem = await passing.refusal(response, watch)
+            self._tap.close(str(self.problem))
+            raise self.problem
+        return response
+
+    async def _pump(self, response: aiohttp.ClientResponse, watch: Watch, outlet: Outlet) -> None:
+        if not _type_of(response).startswith("text/event-stream"):
+            raise EngineError(f"the upstream answered with {_type_of(response)!r} though asked to stream")
+        async for data in passing.whole_events(response, watch):
+            pieces = self._tap.feed(data)
+            await outlet.write(data)
+            self._count(pieces)
+        if not self._tap.is_whole and self._tap.error is None:
+            raise EngineError("the upstream ended the stream in the middle of the reply", kind="cut")
+        self._count(self._tap.close())
+
+    def _count(self, pieces: list[Piece]) -> None:
+        if pieces and self.first_token_s is None:
+            self.first_token_s = self._loop.time() - self.began_s
+        for piece in pieces:
+            self._entry.piece(piece)
+
+    def _failed(self, error: EngineError) -> Problem:
+        """Close the trace as failed, and say it to the client."""
+        self._tap.close(one_line(error))
+        trace = self._trace
+        trace.error_kind, trace.error_status = error.kind, error.status
+        self.problem = self._interruption or problem_of(trace) or Problem(one_line(error), status=502)
+        return self.problem
+
+    def _leave(self, watch: Watch) -> None:
+        """Stop the upstream, whatever happened; a call that nobody has closed was cancelled."""
+        watch.stop()
+        if self._response is not None:
+            self._response.close()
+        if self._tap.call.ended_s is None:
+            self._tap.close()
+
+
+def _type_of(response: aiohttp.ClientResponse) -> str:
+    return response.headers.get("Content-Type", "application/json")

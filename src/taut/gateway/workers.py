@@ -1,0 +1,148 @@
+"""Several worker processes on one port: the kernel spreads connections, a dead worker is replaced.
+
+They share limits (`taut.gateway.ledger`), metrics and the live page through a folder of their own; each has its own
+connections upstream. An engine that lives in the process cannot be shared, so it is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import wait
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from taut.config import Config, engine_table
+from taut.errors import TautError, UsageError, one_line
+from taut.gateway.announcing import announce
+from taut.gateway.settings import Settings
+from taut.gateway.starting import Worker, engine_names, gateway, open_engines, serve
+from taut.gateway.telemetry import prepare_workers, worker_died
+
+SHARED_KINDS = ("openai",)
+"""Engines that live elsewhere."""
+HEALTHY_S = 5.0
+"""A worker that lived for less died of its start."""
+MAX_EARLY_DEATHS = 3
+KILL_AFTER_S = 5.0
+"""Beyond ``drain_s``."""
+LOOK_S = 0.5
+
+
+def serve_with_workers(engines: Sequence[str], settings: Settings, config: Config) -> int:
+    """Run ``settings.workers`` processes until a signal comes. Raises `UsageError`; returns the exit code."""
+    check_shareable(engines, settings, config)
+    folder = Path(tempfile.mkdtemp(prefix="taut-"))
+    try:
+        prepare_workers(folder / "metrics")
+        return Supervisor(tuple(engines), settings, config, folder).run()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_shareable(engines: Sequence[str], settings: Settings, config: Config) -> None:
+    """Every engine has to live outside the workers, and the port has to be the same for all. Raises `UsageError`."""
+    if settings.port == 0:
+        raise UsageError("several workers need a port to share: give --port")
+    for name, text in engine_names(engines, settings, config).items():
+        kind = engine_table(text, config)["kind"]
+        if kind not in SHARED_KINDS:
+            raise UsageError(
+                f"engine {name!r} is of the kind {kind!r}, which lives inside one process: run it as a server of its "
+                "own, or use --workers 1"
+            )
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Starts workers, replaces those that die, and ends them all."""
+
+    engines: tuple[str, ...]
+    settings: Settings
+    config: Config
+    folder: Path
+    _workers: dict[int, Any] = field(default_factory=dict)
+    _began_s: dict[int, float] = field(default_factory=dict)
+    _early_deaths: int = 0
+    _stop_at_s: float | None = None
+
+    def run(self) -> int:
+        """Until a signal, or until workers cannot be started. Returns the exit code."""
+        for which in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(which, self._heard)
+        for number in range(self.settings.workers):
+            self._start(number)
+        code = 0
+        while self._workers:
+            wait([process.sentinel for process in self._workers.values()], timeout=LOOK_S)
+            for number, process in list(self._workers.items()):
+                if not process.is_alive():
+                    code = max(code, self._buried(number, process))
+            self._kill_late()
+        return code
+
+    def _start(self, number: int) -> None:
+        # A fork would carry the parent's threads and event loop along.
+        context = multiprocessing.get_context("spawn")
+        worker = Worker(number, self.settings.workers, self.folder)
+        process = context.Process(target=run_worker, args=(worker, self.engines, self.settings, self.config))
+        process.start()
+        self._workers[number], self._began_s[number] = process, time.monotonic()
+
+    def _buried(self, number: int, process: Any) -> int:
+        """A worker is gone: replace it, unless all are to end. Returns the exit code that it stands for."""
+        del self._workers[number]
+        worker_died(process.pid)
+        if self._stop_at_s is not None:
+            return 0
+        if process.exitcode == 2:
+            self._stop()
+            return 2
+        self._early_deaths += time.monotonic() - self._began_s[number] < HEALTHY_S
+        if self._early_deaths > MAX_EARLY_DEATHS:
+            sys.stderr.write("taut: workers die as soon as they are started; giving up\n")
+            self._stop()
+            return 1
+        sys.stderr.write(f"taut: worker {number} ended with code {process.exitcode}; starting it again\n")
+        self._start(number)
+        return 0
+
+    def _heard(self, number: int, frame: FrameType | None) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        """Tell all workers to end; a second time means at once."""
+        self._stop_at_s = time.monotonic()
+        for process in self._workers.values():
+            process.terminate()
+
+    def _kill_late(self) -> None:
+        if self._stop_at_s is None:
+            return
+        if time.monotonic() > self._stop_at_s + self.settings.drain_s + KILL_AFTER_S:
+            for process in self._workers.values():
+                process.kill()
+
+
+def run_worker(worker: Worker, engines: tuple[str, ...], settings: Settings, config: Config) -> None:
+    """What one process does. Exit code 2 for what the operator has to mend."""
+    # Ctrl-C reaches the whole group; the parent hands it on in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        asyncio.run(_serve(worker, engines, settings, config))
+    except TautError as error:
+        sys.stderr.write(f"taut: {one_line(error, 2000)}\n")
+        sys.exit(2)
+
+
+async def _serve(worker: Worker, engines: tuple[str, ...], settings: Settings, config: Config) -> None:
+    async with open_engines(engines, settings, config) as opened, gateway(settings, opened, config, worker) as one:
+        await serve(one, worker, ready=lambda address: announce(one, address) if worker.number == 0 else None)

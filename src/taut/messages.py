@@ -1,0 +1,71 @@
+"""Chat messages in OpenAI's form, tool calls included: plain dictionaries, unknown keys pass through untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Message = dict[str, Any]
+"""One chat message in OpenAI's form; unknown keys pass through untouched."""
+ToolCall = Mapping[str, Any]
+"""In OpenAI's form ``{"id", "type", "function": {"name", "arguments"}}``; while streaming, parts of it by ``index``."""
+
+
+def text_of(message: Message) -> str:
+    """The text of a message, whose content may be a string or a list of parts."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "\n".join(str(part.get("text", "")) for part in content if part.get("type") == "text")
+    return ""
+
+
+def append_text(message: Message, text: str) -> Message:
+    """The message with ``text`` at its end."""
+    content = message.get("content")
+    if isinstance(content, list):
+        return {**message, "content": [*content, {"type": "text", "text": text.strip()}]}
+    return {**message, "content": f"{content or ''}{text}"}
+
+
+def why_not_raw(messages: Iterable[Message], fields: Mapping[str, Any]) -> str | None:
+    """What in a conversation has no place in a raw completion; ``None`` if nothing."""
+    if fields.get("tools"):
+        return "a request with tools"
+    for message in messages:
+        content = message.get("content")
+        if message.get("tool_calls") or message.get("role") == "tool":
+            return "a conversation with tool calls"
+        if isinstance(content, list) and any(part.get("type") != "text" for part in content):
+            return "a message with parts other than text"
+    return None
+
+
+def whole_tool_calls(deltas: Iterable[ToolCall]) -> tuple[ToolCall, ...]:
+    """Tool calls put together from their streamed parts: names and identifiers come once, arguments piece by piece.
+
+    A part without an ``index`` belongs to the call begun last, unless it has an ``id`` of its own.
+    """
+    calls: dict[int, dict[str, Any]] = {}
+    last = -1
+    for delta in deltas:
+        index = delta.get("index")
+        if not isinstance(index, int):
+            index = len(calls) if delta.get("id") or last < 0 else last
+        last = index
+        call = calls.setdefault(index, {"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
+        _add(call, delta)
+    return tuple(calls[index] for index in sorted(calls))
+
+
+def _add(call: dict[str, Any], delta: ToolCall) -> None:
+    function = delta.get("function")
+    call["id"] = delta.get("id") or call["id"]
+    if isinstance(function, Mapping):
+        call["function"]["name"] = function.get("name") or call["function"]["name"]
+        arguments = function.get("arguments")
+        call["function"]["arguments"] += arguments if isinstance(arguments, str) else ""
+    for key, value in delta.items():
+        if key not in ("index", "id", "type", "function"):
+            call[key] = value
