@@ -52,7 +52,7 @@ def complaint_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 WRONG_ARGUMENTS = {
     "no verb": ((), ("VERB", "taut --help")),
-    "unknown verb": (("bnch",), ("'bnch'", "did you mean 'bench'?", "bench, list, doctor")),
+    "unknown verb": (("bnch",), ("'bnch'", "did you mean 'bench'?", "bench, serve, list, doctor, key")),
     "unknown argument": ((*BENCH, "--limt", "3"), ("'--limt'", "did you mean '--limit'?", "taut bench --help")),
     "misspelt required argument": (("bench", "--tsk", "gsm8k"), ("'--tsk'", "did you mean '--task'?")),
     "too many words": (("list", "tasks", "methods"), ("'methods'",)),

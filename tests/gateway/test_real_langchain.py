@@ -106,8 +106,10 @@ async def test_an_upstream_that_dies_on_the_way_raises(serve: Serve) -> None:
             await streamed(chat(url))
 
 
-async def test_the_thinking_is_a_reasoning_block_on_the_responses_route(serve: Serve) -> None:
+async def test_the_thinking_is_shown_where_a_summary_was_asked_for(serve: Serve) -> None:
     async with serve(scripts.thinker()) as url:
-        message = await streamed(chat(url, use_responses_api=True))
-    thinking = [block.get("reasoning", "") for block in message.content_blocks if block["type"] == "reasoning"]
-    assert "".join(thinking) == THINKING
+        model = chat(url, use_responses_api=True, reasoning={"summary": "auto"})
+        messages = [await model.ainvoke(QUESTION), await streamed(model)]
+    for message in messages:
+        blocks = [block for block in message.content_blocks if block["type"] == "reasoning"]
+        assert "".join(block.get("reasoning", "") for block in blocks) == THINKING

@@ -71,6 +71,16 @@ async def test_a_stream_adds_up_to_the_same(serve: Serve, litellm: Any) -> None:
     assert counts[0].completion_tokens_details.reasoning_tokens == 6
 
 
+@pytest.mark.parametrize("fields", [{}, {"stream_options": USAGE}])
+async def test_the_receipt_of_a_stream_is_on_a_chunk_that_litellm_keeps(
+    serve: Serve, litellm: Any, fields: dict[str, Any]
+) -> None:
+    async with serve(scripts.thinker()) as url:
+        chunks, _ = await streamed(litellm, asked(url, **fields))
+    receipts = [chunk.taut for chunk in chunks if getattr(chunk, "taut", None)]
+    assert [receipt["tokens"]["thinking"] for receipt in receipts] == [6]
+
+
 async def test_a_budget_reaches_the_gateway(serve: Serve, litellm: Any) -> None:
     async with serve(scripts.thinker()) as url:
         by_number = await litellm.acompletion(**asked(url, thinking_token_budget=3))

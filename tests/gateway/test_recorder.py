@@ -20,9 +20,8 @@ import pytest
 from taut.core import Score, Task, Trace
 from taut.errors import UsageError
 from taut.gateway import recorder as recorder_module
-from taut.gateway.nouns import Grant, Wish
 from taut.gateway.recorder import Recorder
-from taut.gateway.redacting import facts_of, without_texts
+from taut.gateway.redacting import without_texts
 from taut.metrics import summarize
 from taut.traces import alone_in, encode, read, read_all
 from tests.made_run import made_call, made_trace
@@ -104,6 +103,13 @@ def test_without_texts_the_facts_stay() -> None:
     assert trace.calls[0].first_token_s == 0.5
 
 
+def test_names_that_a_client_made_up_are_not_stored() -> None:
+    note = {"budget": {"mechanism": "loop", "ignored": [f"reasoning.{SECRET}"]}, "long": SECRET * 50}
+    metadata = without_texts(secretive(), note).task.metadata
+    assert metadata["budget"] == {"mechanism": "loop", "ignored": ["not stored"]}
+    assert metadata["long"] == "not stored"
+
+
 def test_the_trace_itself_keeps_its_texts() -> None:
     trace = secretive()
     without_texts(trace, NOTE)
@@ -123,14 +129,6 @@ def test_metrics_read_traces_without_texts(tmp_path: Path) -> None:
     assert (found.n, found.errors) == (7, 1)
     assert found.completion_tokens is not None
     assert found.completion_tokens.value == 100.0
-
-
-def test_what_the_client_wrote_about_thinking_is_no_fact_of_a_grant() -> None:
-    wish = Wish("reasoning_effort", SECRET, effort=SECRET, ignored=(SECRET,))
-    facts = facts_of(Grant(wish, 512, None, "none", enforced=False, why=f"the engine '{SECRET}' cannot"))
-    assert facts["asked_in"] == "reasoning_effort"
-    assert facts["why"] == "the engine '…' cannot"
-    assert SECRET not in str(facts)
 
 
 def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:

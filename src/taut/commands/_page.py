@@ -86,7 +86,9 @@ def _show_method(console: Console, entry: Entry, tree: ast.Module) -> None:
     console.print(Text("needs: " + ("; ".join(map(_meaning, needs)) or "nothing beyond a chat model")))
     values = ",".join(f"{field.name}={_plain(field.default)}" for field in own)
     wraps = any(field.name == "inner" for field in fields)
-    console.print(Text(f"use:   --preset {entry.name}{':' if values else ''}{values}{'[+METHOD]' if wraps else ''}"))
+    preset = f"{entry.name}{':' if values else ''}{values}{'[+METHOD]' if wraps else ''}"
+    # In one line, however long: it is there to be copied.
+    console.print(Text(f"use:   --preset {preset}"), soft_wrap=True)
 
 
 def _options(opener: Callable[..., Any]) -> Iterator[Parameter]:

@@ -40,7 +40,7 @@ def _facts(one: Gateway, url: str) -> list[tuple[str, str]]:
         ("models", ", ".join(own) + "  (untouched)"),
         *((f"no {name}", reason) for name, reason in catalog.left_out.items()),
         ("effort", f"{effort}  thinking tokens"),
-        ("budgets", "; ".join(budgets) + f"; what nobody can enforce is {settings.unenforceable}d"[:None]),
+        ("budgets", f"{'; '.join(budgets)}; {unenforceable}"),
         ("keys", keys),
         ("page", f"{url}/"),
         ("try", f"curl {url}/v1/chat/completions -H 'content-type: application/json' -d '{body}'"),

@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 from taut.core import Call, Score, Task, Trace
-from taut.gateway.nouns import Grant
 
 NOT_STORED = "not stored"
 REASON_CHARS = 200
@@ -42,19 +41,6 @@ def without_texts(trace: Trace, note: Mapping[str, Any]) -> Trace:
         decisions=[_decision(decision) for decision in trace.decisions],
         score=None if trace.score is None else _score(trace.score),
     )
-
-
-def facts_of(grant: Grant) -> dict[str, Any]:
-    """What a grant says, in names and numbers: for the note of a trace. What the client wrote is left out."""
-    return {
-        "asked_in": grant.wish.field,
-        "asked_tokens": grant.wish.budget_tokens,
-        "thinking_budget_tokens": grant.budget_tokens,
-        "think": grant.think,
-        "mechanism": grant.mechanism,
-        "enforced": grant.enforced,
-        "why": _reason(grant.why),
-    }
 
 
 def _call(call: Call) -> Call:
@@ -89,7 +75,8 @@ def _fact(value: Any, chars: int) -> Any:
         return value if len(value) <= chars else NOT_STORED
     if isinstance(value, Mapping):
         return {key: _fact(item, chars) for key, item in value.items()}
-    return [_fact(item, chars) for item in value] if isinstance(value, list | tuple) else NOT_STORED
+    # A list of texts holds names that a client made up, such as fields that nobody knows.
+    return [_fact(item, 0) for item in value] if isinstance(value, list | tuple) else NOT_STORED
 
 
 def _score(score: Score) -> Score:

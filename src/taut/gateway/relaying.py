@@ -17,6 +17,7 @@ from taut.gateway.answering import problem_of
 from taut.gateway.entry import Entry
 from taut.gateway.nouns import Problem
 from taut.gateway.outlet import Outlet
+from taut.run import Replicated
 
 ErrorEvent = Callable[[Problem], bytes]
 
@@ -43,6 +44,8 @@ class Relaying:
         self.problem: Problem | None = None
         self.first_token_s: float | None = None
         self._entry = entry
+        # One replica for this request, where there are several.
+        self._lease = passage.engine.lease() if isinstance(passage.engine, Replicated) else None
         self._trace = passing.new_trace(passage.id)
         self._tap = passing.Tap(passage.engine, self._trace)
         self._interruption: Problem | None = None
@@ -73,7 +76,7 @@ class Relaying:
         except EngineError as error:
             raise self._failed(error) from None
         finally:
-            self._leave(watch)
+            await self._leave(watch)
         return web.Response(body=data, headers={**headers, "Content-Type": _type_of(response)})
 
     async def stream(self, outlet: Outlet, keep_alive_s: float) -> web.StreamResponse:
@@ -88,12 +91,12 @@ class Relaying:
                 raise problem from None
             await outlet.write(self.passage.error_event(problem))
         finally:
-            self._leave(watch)
+            await self._leave(watch)
         return await outlet.end()
 
     async def _open(self, watch: Watch) -> aiohttp.ClientResponse:
         passage = self.passage
-        response = await passing.begin(passage.engine, passage.path, passage.body, watch)
+        response = await passing.begin(self._lease or passage.engine, passage.path, passage.body, watch)
         self._response = response
         if response.status != 200:
             self.problem = await passing.refusal(response, watch)
@@ -126,11 +129,13 @@ class Relaying:
         self.problem = self._interruption or problem_of(trace) or Problem(one_line(error), status=502)
         return self.problem
 
-    def _leave(self, watch: Watch) -> None:
+    async def _leave(self, watch: Watch) -> None:
         """Stop the upstream, whatever happened; a call that nobody has closed was cancelled."""
         watch.stop()
         if self._response is not None:
             self._response.close()
+        if self._lease is not None:
+            await self._lease.close()
         if self._tap.call.ended_s is None:
             self._tap.close()
 

@@ -14,6 +14,7 @@ from typing import Any, cast
 import msgspec
 from aiohttp import web
 
+from taut.core import Engine
 from taut.gateway.access import check_model, check_request
 from taut.gateway.answering import Job
 from taut.gateway.books import Books
@@ -33,6 +34,7 @@ from taut.gateway.settings import Limits, Settings
 from taut.gateway.wire._events import failure
 from taut.gateway.wire._fields import read_model, read_options, refuse_for_presets
 from taut.gateway.wishes import read_wish, split_suffix
+from taut.run import Replicated
 
 PASSABLE = ("chat", "completions")
 """Protocols that engines speak themselves."""
@@ -124,7 +126,7 @@ class Serving:
         wish, _ = read_wish(document, choice.suffix, efforts=efforts)
         check_limits(document, limits)
         stream = document.get("stream") is True
-        may_pass = choice.is_plain and protocol_of(wire) in PASSABLE and hasattr(choice.engine, "forward")
+        may_pass = choice.is_plain and protocol_of(wire) in PASSABLE and can_forward(choice.engine)
         may_pass = may_pass and not options.receipt and options.preset is None and not wish.exclude
         if may_pass and not wish.field and limits.max_thinking_tokens is None:
             granted = Grant(wish)
@@ -189,6 +191,11 @@ def decode(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise Problem(f"the body must be a JSON object, it is {type(document).__name__}")
     return document
+
+
+def can_forward(engine: Engine) -> bool:
+    """The engine is a server to which a request can be sent as it is."""
+    return hasattr(engine, "forward") or isinstance(engine, Replicated)
 
 
 def check_limits(document: Mapping[str, Any], limits: Limits) -> None:
