@@ -86,7 +86,7 @@ class Writer:
         self.path = path
         self._file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o644)
         _lock(self._file, path)
-        _cut_unfinished_line(self._file)
+        cut_unfinished_line(self._file)
 
     def append(self, trace: Trace) -> None:
         """Write one line. Raises `OSError` on a full disk, after taking back what was written of it."""
@@ -138,7 +138,8 @@ def _lock(file: int, path: Path) -> None:
         return
 
 
-def _cut_unfinished_line(file: int) -> None:
+def cut_unfinished_line(file: int) -> None:
+    """Take off what a killed writer has left of a line at the end of an open file."""
     size = os.fstat(file).st_size
     end = size
     while end > 0:

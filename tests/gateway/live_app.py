@@ -17,7 +17,7 @@ from aiohttp import web
 from taut.core import Kind, Piece
 from taut.gateway.entry import Ending, Entry
 from taut.gateway.nouns import Grant
-from taut.gateway.page import Check, Measures, Page
+from taut.gateway.page import Measures, Page
 from taut.gateway.savings import Line, Savings
 from taut.gateway.siblings import Siblings
 from taut.gateway.under_way import UnderWay
@@ -41,12 +41,11 @@ async def serving(
     lines: Sequence[Line] = (),
     interval_s: float = 0.1,
     port: int = 0,
-    check: Check = lambda request: None,
 ) -> AsyncIterator[str]:
     """The page over this register on a port of its own; yields the address."""
     page = Page(Siblings(under_way), measures=measures, report_savings=lambda states: lines, interval_s=interval_s)
     app = web.Application()
-    page.add_to(app, check)
+    page.add_to(app)
     runner = web.AppRunner(app, shutdown_timeout=2)
     await runner.setup()
     try:

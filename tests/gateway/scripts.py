@@ -34,7 +34,11 @@ SUM_FORMAT = {"type": "json_schema", "json_schema": {"name": "sum", "schema": SU
 NUMBERS = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}}
 KEY = "taut-of-alice"
 KEYS = {"alice": {"hash": f"sha256:{hashlib.sha256(KEY.encode()).hexdigest()}"}}
-ADD_TOOL = {"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": NUMBERS}}
+ADD_TOOL = {
+    "type": "function",
+    # OpenAI's stream helper of version 2 takes strict tools only.
+    "function": {"name": "add", "description": "Adds.", "parameters": NUMBERS, "strict": True},
+}
 ARGUMENTS = '{"a": 1, "b": 2}'
 
 

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from taut.core import Piece
 from taut.gateway.entry import Ending
-from taut.gateway.nouns import Grant, Problem
+from taut.gateway.nouns import Grant
 from taut.gateway.page import VIEWERS, Changes, Page, page_file, saved_in_all
 from taut.gateway.savings import Baseline, Savings
 from taut.gateway.siblings import Siblings
@@ -205,25 +205,6 @@ async def test_the_states_of_all_workers_reach_the_report(client: aiohttp.Client
     page = Page(Siblings(UnderWay(savings_state=shadow_of_two().state)), report_savings=report)
     await page.look()
     assert seen[0]["a"]["pairs"] == 10
-
-
-async def test_whoever_is_not_let_in_gets_nothing_and_a_browser_is_asked_for_a_key(
-    register: UnderWay, client: aiohttp.ClientSession
-) -> None:
-    def check(request: web.Request) -> None:
-        if "Authorization" not in request.headers:
-            raise Problem("give a key", status=401)
-        raise Problem("not an admin's key", status=403)
-
-    entry = enter(register, "a", "cap", "alice")
-    async with serving(register, check=check) as address:
-        for path in ("/", "/live"):
-            async with client.get(address + path) as reply:
-                assert (reply.status, await reply.text()) == (401, "give a key\n")
-                assert ("Basic" in reply.headers.get("WWW-Authenticate", "")) == (path == "/")
-        async with client.post(f"{address}/live/answer_now/a", headers={**BUTTON, "Authorization": "x"}) as reply:
-            assert reply.status == 403
-    assert not entry.is_answer_wanted()
 
 
 @needs_chromium

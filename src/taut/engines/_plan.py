@@ -83,7 +83,10 @@ class Planner:
         wants = self.route == "raw" or (self.route == "auto" and not asked.turn.is_empty)
         if not wants or self.render is None:
             return None
-        reason = why_not_raw(asked.messages, {**self.body, **request.sampling.extra})
+        fields = {**self.body, **request.sampling.extra}
+        reason = why_not_raw(asked.messages, fields)
+        if fields.get("response_format") and not self.server.raw_format:
+            reason = reason or "a request with response_format"
         if reason is None:
             return self.render
         if self.route == "raw":
@@ -94,6 +97,8 @@ class Planner:
         body = self._common(request, "raw")
         rendered = await render(asked.messages, self._variables(asked, body))
         body.pop("chat_template_kwargs", None)
+        if self.server.raw_format == "json_schema":
+            body |= _bare_schema(body.pop("response_format", None))
         prompt = rendered + render_turn(self.dialect, asked.turn, rendered)
         body["prompt"] = prompt
         if body.get("max_tokens") is None and self.server.raw_limit != "none":
@@ -220,6 +225,20 @@ def _limit(body: Mapping[str, Any]) -> int | None:
     """The larger of the two fields that limit a reply, where both are sent."""
     limits = [body.get(name) for name in ("max_tokens", "max_completion_tokens")]
     return max((limit for limit in limits if isinstance(limit, int) and limit > 0), default=None)
+
+
+def _bare_schema(response_format: Any) -> dict[str, Any]:
+    """``response_format`` as llama.cpp takes it on a raw completion. Raises `EngineError` (refused)."""
+    given = response_format if isinstance(response_format, dict) else {}
+    kind = given.get("type", "text") if response_format is not None else "text"
+    if kind == "text":
+        return {}
+    inner = given.get("json_schema")
+    holder = inner if kind == "json_schema" and isinstance(inner, dict) else given
+    schema = holder.get("schema") or ({"type": "object"} if kind == "json_object" else None)
+    if not isinstance(schema, dict):
+        raise EngineError("response_format.json_schema.schema is missing or is not an object", kind="refused")
+    return {"json_schema": schema}
 
 
 def _sampling_fields(sampling: Sampling, max_tokens_field: str) -> dict[str, Any]:

@@ -40,6 +40,9 @@ class Server:
     raw_limit: Literal["none", "room", "required"] = "required"
     """A raw completion without ``max_tokens`` runs to the end of the context (none), or stops after 16 tokens: then the
     room that is left is asked for (room), or the caller must give a limit (required)."""
+    raw_format: Literal["", "response_format", "json_schema"] = "response_format"
+    """Where a raw completion takes the form asked for with ``response_format``: under the same name, as a bare schema,
+    or nowhere, so that such a request stays on the chat route."""
     tags_as_text: Literal["", "preserved_tokens", "skip_special_tokens"] = ""
     """Field of a raw completion that makes special tokens such as a think tag appear in the text."""
     max_tokens_field: str = "max_tokens"
@@ -72,6 +75,8 @@ SERVERS: Mapping[str, Server] = {
             echoes_prefill=True,
             counting={**_USAGE, "timings_per_token": True},
             raw_limit="none",
+            # It ignores response_format on this route without a word.
+            raw_format="json_schema",
             tags_as_text="preserved_tokens",
             # Versions differ in which of the two they read.
             budget_fields=("thinking_budget_tokens", "reasoning_budget_tokens"),
@@ -108,6 +113,7 @@ SERVERS: Mapping[str, Server] = {
             continues="last_message",
             echoes_prefill=True,
             counting=_USAGE,
+            raw_format="",
             template_kwargs=False,
             think_off={"reasoning_effort": "none"},
             offers=frozenset({"stop", "seed", "cancel", "prompt_cache"}),

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from taut.gateway.serving import Exchange, Plan
 
 UNMODIFIED = Preset("direct", Direct())
+LONGEST_SHADOW_S = 600.0
+"""Of an unmodified run, where the request had no deadline."""
 
 
 @dataclass(slots=True)
@@ -85,10 +87,12 @@ class Books:
 
     def _compare(self, job: Job, traces: Sequence[Trace], tokens: int) -> None:
         """Count the reply for the savings, and let its unmodified form run where it is that one's turn."""
-        if any(trace.finish not in ("stop", "length") for trace in traces) or is_unmodified(job):
+        failed = any(trace.finish not in ("stop", "length") for trace in traces)
+        # What several candidates cost together cannot be held against one answer.
+        if failed or is_unmodified(job) or len(traces) != 1:
             return
         self.savings.add_request(job.choice.preset.name, tokens)
-        if self.shadow is not None and len(traces) == 1:
+        if self.shadow is not None:
             self.shadow.follow(job.id, job, traces[0])
 
     def shadowed(self, shadowed: Shadowed) -> None:
@@ -105,7 +109,14 @@ class Books:
 
 async def run_unmodified(job: Job) -> Trace:
     """The request as it came, without the preset and without a budget."""
-    return await run(UNMODIFIED, Task(job.id, job.ask.messages), job.choice.engines, sampling=job.ask.sampling)
+    return await run(
+        UNMODIFIED,
+        Task(job.id, job.ask.messages),
+        job.choice.engines,
+        sampling=job.ask.sampling,
+        # Nobody waits for it, but it holds one of few places.
+        deadline_s=job.deadline_s or LONGEST_SHADOW_S,
+    )
 
 
 def is_unmodified(job: Job) -> bool:

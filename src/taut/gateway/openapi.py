@@ -13,8 +13,8 @@ from taut.gateway.settings import Settings
 from taut.gateway.wire import chat, completions, messages, responses
 
 ABOUT = """Taut in front of one or several engines: every preset is a model, and so are the engines' own models, which
-pass through untouched. What is below /v1 is served without /v1 too, but for single models and running requests. Fields that
-are not listed pass through to the engine."""
+pass through untouched. What is below /v1 is served without /v1 too, but for single models and running requests.
+Fields that are not listed pass through to the engine."""
 STREAM_NOTE = "The reply; with stream: true the same as server-sent events of the protocol."
 REQUESTS: tuple[tuple[ModuleType, str, str, str], ...] = (
     (chat, "Chat", "ChatRequest", "OpenAI's chat"),

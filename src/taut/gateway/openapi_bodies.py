@@ -164,7 +164,7 @@ def _response(settings: Settings) -> Schema:
         "tools": {"type": ["array", "null"], "items": _tool("parameters", {"type": {"const": "function"}})},
         "tool_choice": {"type": ["string", "object", "null"]},
         "stop": STOP,
-        "store": {"type": ["boolean", "null"], "description": "Nothing is stored, whatever it says."},
+        "store": {"description": "Nothing is stored, whatever it says."},
         "n": {"enum": [1, None]},
     }
     return _request(("model", "input"), settings, own)

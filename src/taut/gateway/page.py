@@ -1,7 +1,7 @@
 """The live page: ``GET /`` the page, ``GET /live`` what it shows, ``POST /live/answer_now/{id}`` its button.
 
-Who may see it is the app's to decide (`Page.add_to`): it shows what others ask. The button needs a header of its own,
-which no form and no link of another site can send.
+It shows what others ask: the app lets in only who may see that, before anything here is reached. The button needs a
+header of its own, which no form and no link of another site can send.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import base64
 import hashlib
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import resources
@@ -20,8 +20,6 @@ from typing import Any, Literal
 import msgspec
 from aiohttp import hdrs, web
 
-from taut.gateway.access import challenge
-from taut.gateway.nouns import Problem
 from taut.gateway.savings import Line
 from taut.gateway.siblings import Siblings
 from taut.gateway.under_way import Snapshot
@@ -39,10 +37,6 @@ Measures = Literal["", "shadow", "baseline", "shadow and baseline"]
 """What savings are measured against: nothing, the unmodified requests that also run, a recorded run, or both."""
 ReportSavings = Callable[[Sequence[Mapping[str, Any]]], Sequence[Line]]
 """`taut.gateway.savings.report_of`, told the baseline."""
-
-Check = Callable[[web.Request], object]
-"""Raises `Problem` for a request that is not let in."""
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Page:
@@ -68,14 +62,11 @@ class Page:
         self._seen: Snapshot = {}
         self._seen_s = float("-inf")
 
-    def add_to(self, app: web.Application, check: Check = lambda request: None) -> None:
-        """Add the routes, and end the streams when the app shuts down.
-
-        ``check`` raises `Problem` for whoever may not see the page; a browser is then asked for a key.
-        """
-        app.router.add_get("/", _guarded(check, self.page))
-        app.router.add_get("/live", _guarded(check, self.live))
-        app.router.add_post("/live/answer_now/{id}", _guarded(check, self.answer_now))
+    def add_to(self, app: web.Application) -> None:
+        """Add the routes, and end the streams when the app shuts down."""
+        app.router.add_get("/", self.page)
+        app.router.add_get("/live", self.live)
+        app.router.add_post("/live/answer_now/{id}", self.answer_now)
         app.on_shutdown.append(self._close)
 
     async def page(self, request: web.Request) -> web.Response:
@@ -138,18 +129,6 @@ class Page:
 
     async def _close(self, app: web.Application) -> None:
         self._closing.set()
-
-
-def _guarded(check: Check, handler: Handler) -> Handler:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        try:
-            check(request)
-        except Problem as problem:
-            headers = challenge(problem, request.path)
-            return web.Response(status=problem.status, text=f"{problem}\n", headers=headers)
-        return await handler(request)
-
-    return handle
 
 
 class Changes:

@@ -28,7 +28,7 @@ import msgspec
 from taut.core import Trace
 from taut.errors import UsageError
 from taut.gateway.redacting import noted, without_texts
-from taut.traces import _cut_unfinished_line, encode
+from taut.traces import cut_unfinished_line, encode
 
 MB = 1_000_000
 WAITING_BYTES = 64 * MB
@@ -196,7 +196,7 @@ class _File:
         _flock(self._lock, fcntl.LOCK_EX)
         try:
             self._catch_up()
-            _cut_unfinished_line(self._file)
+            cut_unfinished_line(self._file)
             yield
         finally:
             if self._lock >= 0:

@@ -55,6 +55,7 @@ class Plan:
     granted: Grant
     stream: bool
     limits: Limits
+    deadline_s: float | None = None
     ask: Ask | None = None
     """``None`` for a request that passes through."""
     job: Job | None = None
@@ -128,18 +129,19 @@ class Serving:
         stream = document.get("stream") is True
         may_pass = choice.is_plain and protocol_of(wire) in PASSABLE and can_forward(choice.engine)
         may_pass = may_pass and not options.receipt and options.preset is None and not wish.exclude
+        deadline_s = min((s for s in (options.deadline_s, limits.deadline_s) if s is not None), default=None)
+        understood = Plan(request_id, wire, document, body, choice, Grant(wish), stream, limits, deadline_s)
         if may_pass and not wish.field and limits.max_thinking_tokens is None:
-            granted = Grant(wish)
-            return Plan(request_id, wire, document, body, choice, granted, stream, limits)
+            return understood
         ask: Ask = wire.read(document, efforts=efforts)
         ask = with_ceiling(ask, limits)
         granted, preset = grant(ask, choice, self.settings, limits)
+        understood = dataclasses.replace(understood, granted=granted)
         if may_pass and granted.mechanism == "passed on":
-            return Plan(request_id, wire, document, body, choice, granted, stream, limits)
+            return understood
         refuse_for_presets(ask)
-        deadline_s = min((s for s in (options.deadline_s, limits.deadline_s) if s is not None), default=None)
         job = Job(request_id, ask, choice, granted, preset, deadline_s)
-        return Plan(request_id, wire, document, body, choice, granted, ask.stream, limits, ask, job)
+        return dataclasses.replace(understood, ask=ask, job=job, stream=ask.stream)
 
     async def _serve(
         self, request: web.Request, plan: Plan, key: Key | None, admission: Admission
@@ -165,7 +167,7 @@ class Serving:
             head = Head(plan.id, int(time.time()), str(plan.document.get("model")))
             return Replying(plan.job, plan.wire.Writer(head, plan.ask), entry)
         settings = self.settings
-        patience = Patience(settings.upstream_timeout_s, settings.upstream_idle_s, plan.limits.deadline_s)
+        patience = Patience(settings.upstream_timeout_s, settings.upstream_idle_s, plan.deadline_s)
         path = plan.wire.PATH.removeprefix("/v1")
         return Relaying(Passage(plan.id, plan.choice.engine, path, passed_body(plan), error_event, patience), entry)
 

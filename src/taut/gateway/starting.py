@@ -20,7 +20,7 @@ from taut.errors import UsageError
 from taut.gateway.access import check_admin, check_binding, check_names, check_request
 from taut.gateway.app import build_app
 from taut.gateway.books import Books, run_unmodified
-from taut.gateway.catalog import Catalog
+from taut.gateway.catalog import PLAIN, Catalog
 from taut.gateway.keys import Keyring
 from taut.gateway.ledger import Ledger
 from taut.gateway.page import Measures, Page
@@ -105,7 +105,7 @@ def make_catalog(settings: Settings, engines: Mapping[str, Engine], config: Conf
 
 async def _books(settings: Settings, catalog: Catalog, baseline: Baseline | None, stack: AsyncExitStack) -> Books:
     savings = Savings(baseline)
-    telemetry = open_telemetry([*catalog.presets, PASS_THROUGH], list(catalog.engines))
+    telemetry = open_telemetry([*catalog.presets, PLAIN, PASS_THROUGH], list(catalog.engines))
     under_way = UnderWay(store_texts=settings.store_prompts, savings_state=savings.state)
     books = Books(under_way, telemetry, savings)
     if settings.traces is not None:

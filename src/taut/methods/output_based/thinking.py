@@ -29,13 +29,12 @@ from taut.methods.output_based._checkpoints import (
     Verdict,
     is_open,
 )
+from taut.methods.output_based._uncontinued import NATIVE_SLACK_TOKENS as NATIVE_SLACK_TOKENS
 from taut.methods.output_based._uncontinued import Uncut, think_without_continuing
 from taut.session import Session, Stream
 
 ZERO_SHOT_TRIGGER = "Let's think step by step.\n"
 ANSWER_BEGINNING = "The final answer is"
-NATIVE_SLACK_TOKENS = 16
-"""What a server may think past its own budget: the words with which it closes the thought count, and some round up."""
 LIMIT_REACHED = Stop("the limit of thinking tokens is reached")
 
 
@@ -109,6 +108,7 @@ class _Loop:
         # The server's own budget is for a thought that nobody else may want to end or extend.
         engine = session.engine()
         thinks = engine.dialect.thinks and turn.is_empty
+        self.native_budget: int | None = None
         self.is_native = thinks and self.rule.only_caps and "thinking_budget" in engine.offers
         if not engine.dialect.thinks and turn.is_empty:
             self._take(Piece("thinking", ZERO_SHOT_TRIGGER))
@@ -177,7 +177,7 @@ class _Loop:
         """A reason to stop that is not the rule's."""
         if self.session.is_answer_wanted():
             return Stop("the answer was asked for now")
-        if self.is_native and self.cap is not None and self.tokens["thinking"] > self.cap + NATIVE_SLACK_TOKENS:
+        if self.native_budget is not None and self.tokens["thinking"] > self.native_budget + NATIVE_SLACK_TOKENS:
             return Stop("the server went past the thinking budget it was given")
         return None
 
@@ -229,6 +229,8 @@ class _Loop:
         """A call that begins in the thinking; under the server's own budget it may bring the whole answer too."""
         if not self.is_native:
             return self._stream(limit)
+        # A low ceiling lowers what the server is given: it is held to that, or its thinking would eat the answer's room.
+        self.native_budget = limit
         self.session.decide("native budget", thinking_tokens=limit)
         prompt = replace(self.session.prompt, turn=self.turn)
         return self.session.stream(prompt, max_tokens=self.ceiling, thinking_budget_tokens=limit)
