@@ -27,6 +27,7 @@ from tests.conformance import test_methods, test_verifiers
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 EXTENDING = (DOCS / "extending.md").read_text(encoding="utf-8")
 CONFIGURATION = (DOCS / "configuration.md").read_text(encoding="utf-8")
+GATEWAY = (DOCS / "gateway.md").read_text(encoding="utf-8")
 FILES = {
     "methods.my_method": "A method",
     "stop_rules.my_rule": "A stop rule",
@@ -195,3 +196,34 @@ def test_every_kind_of_engine_and_of_server_is_on_the_page() -> None:
     assert kinds == {"openai", "embedded", "transformers", "fake"}
     row = CONFIGURATION.partition("| `server` |")[2].partition("\n")[0]
     assert re.findall(r"`(\w+)`", row) == list(SERVERS)
+
+
+def test_the_gateways_table_has_every_key_with_its_default() -> None:
+    from taut.gateway.settings import LIMIT_TYPES, TYPES, Settings
+
+    told: dict[str, str] = {}
+    for line in section(GATEWAY, "`[serve]`").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        keys = re.findall(r"`(\w+)`", cells[0]) if len(cells) == 3 else []
+        told |= dict(zip(keys, re.split(r", (?![^\[]*\])", cells[1]) if len(keys) > 1 else cells[1:2], strict=False))
+    assert told.keys() == {*TYPES, *LIMIT_TYPES} - {"limits"}
+    settings = Settings()
+    for key, text in told.items():
+        default = getattr(settings.limits if key in LIMIT_TYPES else settings, key)
+        if key not in ("effort", "keys"):
+            shown = "none" if default is None else json.dumps(list(default) if isinstance(default, tuple) else default)
+            assert text.strip("`") == shown, key
+
+
+def test_the_gateways_fields_are_those_that_are_read() -> None:
+    from taut.gateway.wishes import FIELDS
+
+    table = section(GATEWAY, "Budgets").partition("**Precedence**")[0]
+    for field in FIELDS:
+        name = (
+            field.path.rpartition(".")[2]
+            if field.path.startswith(("generationConfig", "google", "extra_body"))
+            else field.path
+        )
+        camel = "".join(part.capitalize() if i else part for i, part in enumerate(name.split("_")))
+        assert f"`{name}`" in table or f"`{camel}`" in table or f"`{name}: " in table, field.path

@@ -10,6 +10,12 @@ Message = dict[str, Any]
 ToolCall = Mapping[str, Any]
 """In OpenAI's form ``{"id", "type", "function": {"name", "arguments"}}``; while streaming, parts of it by ``index``."""
 
+FORM_FIELDS = frozenset(
+    {"response_format", "structured_outputs", "json_schema", "grammar", "regex", "ebnf"}
+    | {f"guided_{kind}" for kind in ("json", "regex", "choice", "grammar")}
+)
+"""Request fields that hold every token to a form: OpenAI's, vLLM's new and old ones, llama.cpp's and SGLang's."""
+
 
 def text_of(message: Message) -> str:
     """The text of a message, whose content may be a string or a list of parts."""
@@ -40,6 +46,15 @@ def why_not_raw(messages: Iterable[Message], fields: Mapping[str, Any]) -> str |
         if isinstance(content, list) and any(part.get("type") != "text" for part in content):
             return "a message with parts other than text"
     return None
+
+
+def without_form(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a request without those that hold its reply to a form."""
+    return {key: value for key, value in fields.items() if key not in FORM_FIELDS or not _is_form(value)}
+
+
+def _is_form(value: Any) -> bool:
+    return value is not None and not (isinstance(value, Mapping) and value.get("type") == "text")
 
 
 def whole_tool_calls(deltas: Iterable[ToolCall]) -> tuple[ToolCall, ...]:

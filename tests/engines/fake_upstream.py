@@ -21,12 +21,15 @@ from aiohttp import web
 MODEL = "fake-model"
 DONE = b"data: [DONE]\n\n"
 Kind = Literal["hosted", "vllm", "llamacpp"]
-Then = Literal["end", "hang", "cut"]
+Then = Literal["end", "hang", "cut", "slam"]
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What to do with one call: send ``parts`` one write each, then end the body, hang, or cut the connection."""
+    """What to do with one call: send ``parts`` one write each, then end the body, hang, or cut the connection.
+
+    ``slam`` cuts it in place of an answer.
+    """
 
     parts: Sequence[bytes] = ()
     status: int = 200
@@ -64,6 +67,8 @@ class FakeUpstream:
     received: list[Received] = field(default_factory=list)
     left: int = 0
     """Streams that the client left before they were over."""
+    running: int = 0
+    """Calls that are being answered right now."""
     connections: set[tuple[Any, ...]] = field(default_factory=set)
     """Client addresses seen: one for each connection."""
     _queue: deque[Reply] = field(default_factory=deque)
@@ -124,8 +129,17 @@ class FakeUpstream:
         return self.template.format(text="|".join(str(m["content"]) for m in body.get("messages", [])))
 
     async def _play(self, request: web.Request, reply: Reply) -> web.StreamResponse:
+        self.running += 1
+        try:
+            return await self._write(request, reply)
+        finally:
+            self.running -= 1
+
+    async def _write(self, request: web.Request, reply: Reply) -> web.StreamResponse:
         if reply.delay_s:
-            await asyncio.sleep(reply.delay_s)
+            await self._wait(reply.delay_s)
+        if reply.then == "slam" and request.transport is not None:
+            request.transport.abort()
         headers = {"Content-Type": reply.content_type, **reply.headers}
         response = web.StreamResponse(status=reply.status, headers=headers)
         await response.prepare(request)
@@ -134,14 +148,21 @@ class FakeUpstream:
                 await response.write(part)
                 if reply.pause_s:
                     await asyncio.sleep(reply.pause_s)
-            if reply.then == "hang":
-                await asyncio.sleep(3600)
         except (ConnectionError, asyncio.CancelledError):
             self.left += 1
             raise
+        if reply.then == "hang":
+            await self._wait(3600)
         if reply.then == "cut" and request.transport is not None:
             request.transport.abort()
         return response
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            self.left += 1
+            raise
 
 
 def event(document: Any) -> bytes:

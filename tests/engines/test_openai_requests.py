@@ -163,6 +163,47 @@ async def test_tools_and_pictures_stay_on_the_chat_route() -> None:
         await forced.plan(Request(Prompt(picture)))
 
 
+SCHEMA = {"type": "object", "properties": {"sum": {"type": "integer"}}}
+SUM_FORMAT = {"type": "json_schema", "json_schema": {"name": "sum", "schema": SCHEMA}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "sent"),
+    [
+        ("vllm", SUM_FORMAT, {"response_format": SUM_FORMAT}),
+        ("llamacpp", SUM_FORMAT, {"json_schema": SCHEMA}),
+        ("llamacpp", {"type": "json_object"}, {"json_schema": {"type": "object"}}),
+        ("llamacpp", {"type": "json_object", "schema": SCHEMA}, {"json_schema": SCHEMA}),
+        ("llamacpp", {"type": "text"}, {}),
+    ],
+)
+async def test_a_raw_completion_is_asked_for_the_form_in_the_servers_own_way(
+    kind: str, asked: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    closed = Turn(thinking="W", closed=True)
+    limit = Sampling(max_tokens=5, extra={"response_format": asked})
+    raw = await plan(planner(kind, renders=True), turn=closed, sampling=limit)
+    names = {"response_format", "json_schema"}
+    assert raw.path == "/completions"
+    assert {key: value for key, value in body_of(raw).items() if key in names} == sent
+    chat = await plan(planner(kind, renders=True), sampling=limit)
+    assert body_of(chat)["response_format"] == asked
+
+
+async def test_a_server_without_forms_for_raw_completions_gets_them_on_the_chat_route() -> None:
+    formed = Sampling(max_tokens=5, extra={"response_format": SUM_FORMAT})
+    closed = await plan(planner("ollama", renders=True), turn=Turn(thinking="W", closed=True), sampling=formed)
+    assert closed.path == "/chat/completions"
+    assert body_of(closed)["response_format"] == SUM_FORMAT
+    assert "response_format" in await refusal(planner("ollama", route="raw", renders=True), sampling=formed)
+
+
+@pytest.mark.parametrize("wrong", ["json", {"type": "json_schema"}, {"type": "grammar"}])
+async def test_a_form_that_cannot_be_sent_is_refused_and_never_dropped_in_silence(wrong: Any) -> None:
+    formed = Sampling(extra={"response_format": wrong})
+    assert "response_format must be" in await refusal(planner("llamacpp", route="raw", renders=True), sampling=formed)
+
+
 async def test_a_raw_completion_needs_a_limit_where_the_server_has_a_small_one() -> None:
     assert "max_tokens" in await refusal(planner("hosted", route="raw", renders=True))
 

@@ -229,15 +229,16 @@ def _limit(body: Mapping[str, Any]) -> int | None:
 
 def _bare_schema(response_format: Any) -> dict[str, Any]:
     """``response_format`` as llama.cpp takes it on a raw completion. Raises `EngineError` (refused)."""
-    given = response_format if isinstance(response_format, dict) else {}
-    kind = given.get("type", "text") if response_format is not None else "text"
+    given = {"type": "text"} if response_format is None else response_format
+    kind = given.get("type") if isinstance(given, dict) else None
     if kind == "text":
         return {}
-    inner = given.get("json_schema")
-    holder = inner if kind == "json_schema" and isinstance(inner, dict) else given
-    schema = holder.get("schema") or ({"type": "object"} if kind == "json_object" else None)
-    if not isinstance(schema, dict):
-        raise EngineError("response_format.json_schema.schema is missing or is not an object", kind="refused")
+    holder = given.get("json_schema") if kind == "json_schema" else given
+    schema = holder.get("schema") if isinstance(holder, dict) else None
+    if kind == "json_object" and schema is None:
+        schema = {"type": "object"}
+    if kind not in ("json_object", "json_schema") or not isinstance(schema, dict):
+        raise EngineError("response_format must be text, json_object or json_schema with a schema", kind="refused")
     return {"json_schema": schema}
 
 

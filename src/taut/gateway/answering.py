@@ -14,6 +14,8 @@ from taut.run import Onlooker, Preset, run
 
 RETRY_AFTER_S = 2.0
 """Told to clients when the upstream is overloaded."""
+BUSY = (429, 503, 529)
+"""What an upstream says that has too much to do; any other 5xx is a fault of its own."""
 Emit = Callable[[int, Piece], None]
 
 
@@ -64,10 +66,9 @@ def problem_of(trace: Trace) -> Problem | None:
     kind, status = trace.error_kind, trace.error_status
     if kind == "timeout":
         return Problem(trace.error, status=504, code="timeout_error")
-    if kind == "overloaded":
-        too_many = status == 429
-        code = "rate_limit_error" if too_many else "overloaded_error"
-        return Problem(trace.error, status=429 if too_many else 503, code=code, retry_after_s=RETRY_AFTER_S)
+    if kind == "overloaded" and status in BUSY:
+        code = "rate_limit_error" if status == 429 else "overloaded_error"
+        return Problem(trace.error, status=429 if status == 429 else 503, code=code, retry_after_s=RETRY_AFTER_S)
     if kind == "refused" and status is not None and 400 <= status < 500 and status not in (401, 403):
         # What the upstream refuses is the client's to mend, unless it is the gateway's own key.
         return Problem(trace.error, status=status)

@@ -70,7 +70,7 @@ def _asking(wire: ModuleType, reply: str, body: str, what: str) -> Schema:
     error = "MessageError" if wire is messages else "Error"
     good = {
         "description": STREAM_NOTE,
-        "content": {**_json(reply), "text/event-stream": {"schema": {"type": "string"}}},
+        "content": {**_json(reply), "text/event-stream": {"schema": {"description": "Server-sent events."}}},
         "headers": {"x-request-id": {"schema": {"type": "string"}}},
     }
     return {

@@ -23,6 +23,7 @@ from taut.engines._reply import ReplyReader
 from taut.engines._sse import MAX_EVENT_BYTES, EventParser
 from taut.engines._wire import Chunk
 from taut.errors import EngineError, one_line
+from taut.gateway.answering import BUSY, RETRY_AFTER_S
 from taut.gateway.nouns import Problem
 from taut.session import estimate_tokens
 
@@ -207,9 +208,9 @@ async def refusal(response: aiohttp.ClientResponse, watch: Watch) -> Problem:
     if status in (401, 403):
         return Problem("the upstream refused the gateway's own key", status=502, code="upstream_error")
     sentence = " ".join(reason.split())[:500] or f"the upstream answered {status} without a reason"
-    if status == 429 or status == 503:
+    if status in BUSY:
         code = "rate_limit_error" if status == 429 else "overloaded_error"
-        return Problem(sentence, status=status, code=code, retry_after_s=2.0)
+        return Problem(sentence, status=429 if status == 429 else 503, code=code, retry_after_s=RETRY_AFTER_S)
     if 400 <= status < 500:
         return Problem(sentence, status=status, code="not_found_error" if status == 404 else "invalid_request_error")
     return Problem(sentence, status=502, code="upstream_error")

@@ -238,6 +238,9 @@ def refuse(problem: Problem, wire: Wire, request_id: str) -> web.Response:
     extra = {"x-request-id": request_id}
     if problem.retry_after_s is not None:
         extra["Retry-After"] = str(max(1, math.ceil(problem.retry_after_s)))
+    if problem.status == 504:
+        # The official clients would ask twice more, and pay for what has just taken too long.
+        extra["x-should-retry"] = "false"
     if problem.status == 401:
         extra["WWW-Authenticate"] = 'Bearer realm="taut"'
     body = msgspec.json.encode(wire.problem(problem))

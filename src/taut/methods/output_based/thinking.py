@@ -7,6 +7,10 @@ a second call, which the engine's prefix cache makes cheap. Thinking may be cut,
 for it is kept, thinking that ends without an answer is closed and continued, and an empty answer is asked for once
 more with a beginning.
 
+An answer that is to have a form (``response_format`` and its like) is a call of its own, once the thinking is closed:
+a form holds for every token of a call, so it would bind the thinking too, and an answer that goes on in a second call
+would begin anew in the middle.
+
 A model without thinking tags is handled as in two-stage zero-shot chain of thought (Kojima et al. 2022,
 arXiv:2205.11916): what it writes after "Let's think step by step." is the thinking, and its dialect's closing words
 ask for the answer.
@@ -17,8 +21,9 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
-from taut.core import Finish, Kind, Piece, Reply, Turn
+from taut.core import Finish, Kind, Piece, Reply, Sampling, Turn
 from taut.errors import UsageError
+from taut.messages import without_form
 from taut.methods.output_based._checkpoints import (
     At,
     Checkpoint,
@@ -101,6 +106,9 @@ class _Loop:
         self.room = method.answer_room(self.ceiling)
         if self.room < method.answer_room_tokens:
             session.decide("answer room", tokens=self.room, why=f"the ceiling is {self.ceiling} tokens")
+        free = without_form(session.sampling.extra)
+        self.has_form = len(free) < len(session.sampling.extra)
+        self.thinking_sampling = replace(session.sampling, extra=free)
         turn = session.prompt.turn
         self.written: dict[Kind, list[str]] = {"thinking": [turn.thinking], "answer": [turn.answer]}
         self.tokens: dict[Kind, int] = {"thinking": 0, "answer": 0}
@@ -157,7 +165,7 @@ class _Loop:
             if piece.kind == "answer" and not answering:
                 answering = True
                 verdict = await self._look("end")
-                if isinstance(verdict, Extend):
+                if isinstance(verdict, Extend) or self.has_form:
                     stream.call.discarded_tokens = stream.tokens["answer"]
                     return verdict
             self._take(piece)
@@ -183,8 +191,11 @@ class _Loop:
 
     async def _after(self, stream: Stream, verdict: Verdict) -> Finish | None:
         """What follows a stretch that has ended, by whomever."""
-        if stream.tokens["answer"] and not isinstance(verdict, Extend):
+        if (stream.tokens["answer"] or stream.text("answer")) and not isinstance(verdict, Extend):
             self.closed = True
+            if self.has_form:
+                self.session.decide("answer in form", why="the form asked for holds for the answer alone")
+                return None
             return None if stream.finish == "length" and self._answer_limit() != 0 else stream.finish
         if verdict is None and stream.finish == "stop":
             verdict = await self._look("end") or Stop("the model stopped without closing its thinking")
@@ -216,14 +227,20 @@ class _Loop:
     async def _insist(self) -> Finish:
         """An empty answer is asked for once more, with its beginning given."""
         self.session.decide("insist", why="the answer was empty")
-        self._take(Piece("answer", ANSWER_BEGINNING))
+        if not self.has_form:
+            self._take(Piece("answer", ANSWER_BEGINNING))
         return await self._answer(self.room)
 
     async def _look(self, at: At) -> Verdict:
         return await self.watch(Checkpoint(at, self._text("thinking"), self.tokens["thinking"]))
 
     def _stream(self, limit: int | None) -> AbstractAsyncContextManager[Stream]:
-        return self.session.stream(replace(self.session.prompt, turn=self.turn), max_tokens=limit)
+        prompt, sampling = replace(self.session.prompt, turn=self.turn), self._sampling()
+        return self.session.stream(prompt, max_tokens=limit, sampling=sampling)
+
+    def _sampling(self) -> Sampling:
+        """For the next call. A server without a reasoning parser would hold the thinking to the answer's form too."""
+        return self.session.sampling if self.closed else self.thinking_sampling
 
     def _stream_thinking(self, limit: int | None) -> AbstractAsyncContextManager[Stream]:
         """A call that begins in the thinking; under the server's own budget it may bring the whole answer too."""
@@ -232,8 +249,8 @@ class _Loop:
         # A low ceiling lowers what the server is given: it is held to that, or its thinking would eat the answer's room.
         self.native_budget = limit
         self.session.decide("native budget", thinking_tokens=limit)
-        prompt = replace(self.session.prompt, turn=self.turn)
-        return self.session.stream(prompt, max_tokens=self.ceiling, thinking_budget_tokens=limit)
+        prompt, sampling = replace(self.session.prompt, turn=self.turn), self._sampling()
+        return self.session.stream(prompt, max_tokens=self.ceiling, thinking_budget_tokens=limit, sampling=sampling)
 
     def _thinking_limit(self) -> int | None:
         """Thinking tokens that may still be generated; ``None`` if nothing limits them."""
