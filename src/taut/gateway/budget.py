@@ -35,6 +35,8 @@ UNABLE = (
     "thinking off"
 )
 
+TRAINED_EFFORTS = ("low", "medium", "high")
+
 
 def grant(ask: Ask, choice: Choice, settings: Settings, limits: Limits) -> tuple[Grant, Preset]:
     """What is in force for this request, and the preset in the form that is run.
@@ -59,6 +61,17 @@ def grant(ask: Ask, choice: Choice, settings: Settings, limits: Limits) -> tuple
     if wish.think and tokens != 0:
         method = ThinkingOn(method)
     return Grant(wish, tokens, wish.think, mechanism, why=why), Preset(preset.name, method)
+
+
+def with_effort(ask: Ask, engine: Engine) -> Ask:
+    """The request with its effort told to a model that was trained on efforts (gpt-oss), beside the tokens in force."""
+    switch, effort = engine.dialect.on, ask.wish.effort
+    if switch.kind != "effort" or effort not in TRAINED_EFFORTS:
+        return ask
+    given = ask.sampling.extra.get("chat_template_kwargs")
+    variables = {**(given if isinstance(given, dict) else {}), switch.key: effort}
+    extra = {**ask.sampling.extra, switch.key: effort, "chat_template_kwargs": variables}
+    return dataclasses.replace(ask, sampling=dataclasses.replace(ask.sampling, extra=extra))
 
 
 def _budget(wish: Wish, effort: Mapping[str, int], ceiling_tokens: int | None) -> tuple[int | None, str]:

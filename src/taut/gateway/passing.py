@@ -7,7 +7,7 @@ the protocol or never ends a line becomes a well-formed error, and so that its t
 from __future__ import annotations
 
 import asyncio
-import json
+import codecs
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from taut.engines._exchange import DONE, Watch
 from taut.engines._http import error_message
 from taut.engines._reply import ReplyReader
 from taut.engines._sse import MAX_EVENT_BYTES, EventParser
-from taut.engines._wire import Chunk
+from taut.engines._wire import Chunk, load_json
 from taut.errors import EngineError, one_line
 from taut.gateway.answering import BUSY, RETRY_AFTER_S
 from taut.gateway.nouns import Problem
@@ -52,7 +52,7 @@ class Tap:
         trace.calls.append(self.call)
         self.is_whole = False
         """The reply has said that it is over."""
-        self.error: str | None = None
+        self.error: EngineError | None = None
         """What the upstream itself said went wrong."""
         self._trace = trace
         self._began = time.perf_counter()
@@ -60,7 +60,7 @@ class Tap:
         self._reader = ReplyReader(engine.dialect, "thinking" if engine.dialect.template_opens else None)
         self._texts: dict[str, list[str]] = {"thinking": [], "answer": []}
         self._tokens = 0
-        self._usage: Usage | None = None
+        self._has_heard = False
 
     def feed(self, data: bytes) -> list[Piece]:
         """Read whole events. Raises `EngineError` (garbled) for what is not the protocol."""
@@ -73,20 +73,25 @@ class Tap:
         """Read a reply that came as one document. Raises `EngineError` (garbled)."""
         found: list[Streamed] = []
         self._hear(data, found)
+        if self.error is not None:
+            raise self.error
         self.is_whole = True
         return self._keep(found)
 
     def _hear(self, payload: bytes, found: list[Streamed]) -> None:
         if payload == DONE:
+            if not self._has_heard:
+                raise EngineError("the upstream ended the stream without a reply")
             self.is_whole = True
             return
+        self._has_heard = True
         chunk = _peek(payload)
         if chunk is None:
             return
         try:
             self._reader.read(chunk, found)
         except EngineError as error:
-            self.error = one_line(error)
+            self.error = error
         self.is_whole |= self._reader.finish_reason is not None
 
     def _keep(self, found: list[Streamed]) -> list[Piece]:
@@ -104,7 +109,7 @@ class Tap:
         try:
             self._reader.end(found)
         except EngineError as fault:
-            self.error = self.error or one_line(fault)
+            self.error = self.error or fault
         pieces = self._keep(found)
         call, trace = self.call, self._trace
         call.ended_s = trace.wall_s = time.perf_counter() - self._began
@@ -114,7 +119,7 @@ class Tap:
             if not isinstance(item, Piece | Usage):
                 call.usage, call.model = item.usage, item.model or call.model
                 call.finish = item.finish
-        trace.error = error or self.error
+        trace.error = error or (one_line(self.error) if self.error else None)
         trace.error_kind = "cut" if trace.error else None
         trace.finish = "error" if trace.error else (call.finish if self.is_whole else "cancelled")
         call.finish, call.error = trace.finish, trace.error
@@ -130,18 +135,29 @@ class Tap:
 
 
 def _peek(payload: bytes) -> Chunk | None:
-    """The event as far as it is of a known form, else ``None``. Raises `EngineError` for what is not JSON."""
+    """The event as far as it is of a known form, else ``None``.
+
+    Raises `EngineError` for what is no JSON object, and for choices that no client could read.
+    """
     try:
         return _decoder.decode(payload)
-    except msgspec.ValidationError:
-        return None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     try:
-        json.loads(payload.decode("utf-8", "replace"), strict=False)
+        document = load_json(payload.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
         raise EngineError("the upstream sent an event that is not JSON") from None
+    choices = document.get("choices") if isinstance(document, dict) else 0
+    if choices is not None and not (isinstance(choices, list) and all(isinstance(one, dict) for one in choices)):
+        raise EngineError("the upstream sent an event that is not of the protocol")
     return None
+
+
+def is_event_stream(data: bytes) -> bool:
+    """Whether ``data`` begins as server-sent events do: with a field of theirs, or a comment."""
+    line = data.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n").partition(b"\n")[0]
+    name, colon, _ = line.partition(b":")
+    return not line or (bool(colon) and name in (b"", b"data", b"event", b"id", b"retry", b"error"))
 
 
 async def whole_events(response: aiohttp.ClientResponse, watch: Watch) -> AsyncIterator[bytes]:

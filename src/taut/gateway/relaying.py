@@ -108,7 +108,12 @@ class Relaying:
         if not _type_of(response).startswith("text/event-stream"):
             raise EngineError(f"the upstream answered with {_type_of(response)!r} though asked to stream")
         async for data in passing.whole_events(response, watch):
+            if not outlet.has_begun and not passing.is_event_stream(data):
+                raise EngineError("the upstream answered with what is no stream of events")
             pieces = self._tap.feed(data)
+            if self._tap.error is not None and not outlet.has_begun:
+                # Nothing has been written yet: the client can still be told by a status.
+                raise self._tap.error
             await outlet.write(data)
             self._count(pieces)
         if not self._tap.is_whole and self._tap.error is None:

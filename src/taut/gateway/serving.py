@@ -18,7 +18,7 @@ from taut.core import Engine
 from taut.gateway.access import check_model, check_request
 from taut.gateway.answering import Job
 from taut.gateway.books import Books
-from taut.gateway.budget import grant
+from taut.gateway.budget import grant, with_effort
 from taut.gateway.catalog import Catalog, Choice
 from taut.gateway.entry import Entry
 from taut.gateway.keys import Key, Keyring
@@ -140,6 +140,7 @@ class Serving:
         if may_pass and granted.mechanism == "passed on":
             return understood
         refuse_for_presets(ask)
+        ask = with_effort(ask, choice.engine)
         job = Job(request_id, ask, choice, granted, preset, deadline_s)
         return dataclasses.replace(understood, ask=ask, job=job, stream=ask.stream)
 
