@@ -227,3 +227,19 @@ def test_the_gateways_fields_are_those_that_are_read() -> None:
         )
         camel = "".join(part.capitalize() if i else part for i, part in enumerate(name.split("_")))
         assert f"`{name}`" in table or f"`{camel}`" in table or f"`{name}: " in table, field.path
+
+
+async def test_the_gateways_example_works_with_the_real_client() -> None:
+    pytest.importorskip("openai", reason="the package openai is not installed")
+    import asyncio
+
+    from taut.engines.fake import FakeEngine
+    from tests.gateway.conftest import running
+
+    (code,) = blocks(GATEWAY, "python")
+    said: list[Any] = []
+    async with running(FakeEngine()) as (url, _):
+        here = code.replace("http://127.0.0.1:8000", url)
+        await asyncio.to_thread(exec, here, {"print": lambda *texts: said.extend(texts)})
+    assert "42" in said[0]
+    assert said[2]["asked"] == {"field": "reasoning_effort", "value": "low"}
