@@ -46,4 +46,4 @@ benchmarks: .venv/.dev
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-vllm .models runs build
+	rm -rf .venv .venv-vllm .venv-peers .models runs build

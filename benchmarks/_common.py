@@ -59,7 +59,8 @@ def machine() -> dict[str, Any]:
 
 def write_result(name: str, began: dict[str, Any], figures: dict[str, Any], out: Path | None = None) -> None:
     """Write ``results/NAME.json``: the date, the command, the machine as it was at the beginning, the figures."""
-    command = f"python benchmarks/{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}".strip()
+    script = Path(sys.argv[0]).resolve().relative_to(ROOT)
+    command = f"python {script} {' '.join(sys.argv[1:])}".strip()
     record = {"date": datetime.now(UTC).date().isoformat(), "command": command, "machine": began, **figures}
     path = out or RESULTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)

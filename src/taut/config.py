@@ -170,9 +170,16 @@ def convert(value: Any, kind: Any, where: str) -> Any:
     if value == "none":
         value = None
     try:
-        return msgspec.convert(value, kind, strict=not isinstance(value, str))
+        return msgspec.convert(value, kind, strict=not isinstance(value, str), dec_hook=_path)
     except msgspec.ValidationError as error:
         raise UsageError(f"{where} = {value!r} is not right: {error}") from None
+
+
+def _path(kind: type, value: Any) -> Path:
+    """TOML has no paths: they are written as text."""
+    if kind is Path and isinstance(value, str | Path):
+        return Path(value)
+    raise TypeError(f"Expected `{kind.__name__.lower()}`, got `{type(value).__name__}`")
 
 
 def _assignment(item: str, text: str) -> tuple[str, str]:

@@ -16,6 +16,9 @@ FORM_FIELDS = frozenset(
 )
 """Request fields that hold every token to a form: OpenAI's, vLLM's new and old ones, llama.cpp's and SGLang's."""
 
+TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call")
+"""Fields of a request that let its reply call tools."""
+
 
 def text_of(message: Message) -> str:
     """The text of a message, whose content may be a string or a list of parts."""
@@ -51,6 +54,11 @@ def why_not_raw(messages: Iterable[Message], fields: Mapping[str, Any]) -> str |
 def without_form(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a request without those that hold its reply to a form."""
     return {key: value for key, value in fields.items() if key not in FORM_FIELDS or not _is_form(value)}
+
+
+def for_side_call(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a request without those that are for its answer alone: forms and tools."""
+    return {key: value for key, value in without_form(fields).items() if key not in TOOL_FIELDS}
 
 
 def _is_form(value: Any) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -129,6 +130,7 @@ def cors_headers(headers: Mapping[str, str], settings: Settings) -> Mapping[str,
     }
 
 
+@lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Whether ``host``, a name or an address, is this machine under a name that only it can have."""
     name = host.lower().strip("[]")

@@ -6,6 +6,7 @@ import asyncio
 import sys
 import traceback
 import uuid
+from collections.abc import Awaitable, Callable
 from types import ModuleType
 from typing import Any
 
@@ -25,7 +26,6 @@ from taut.gateway.wire import chat, completions, messages, responses
 
 WIRES: tuple[ModuleType, ...] = (chat, completions, responses, messages)
 MB = 1_000_000
-CORS = "taut_cors_headers"
 SERVING: web.AppKey[Serving] = web.AppKey("serving", Serving)
 
 
@@ -34,7 +34,7 @@ def build_app(serving: Serving, keyring: Keyring, siblings: Siblings) -> web.App
     body_bytes = int(serving.settings.limits.body_mb * MB)
     app = web.Application(client_max_size=body_bytes, middlewares=[_cross_origin(serving.settings), orderly])
     app[SERVING] = serving
-    app.on_response_prepare.append(_add_cors)
+    app.on_response_prepare.append(_adding_cors(serving.settings))
     for wire in WIRES:
         for path in (wire.PATH, wire.PATH.removeprefix("/v1")):
             app.router.add_post(path, _answering(serving, wire))
@@ -55,16 +55,18 @@ def _cross_origin(settings: Settings) -> Middleware:
         allowed = cors_headers(request.headers, settings)
         if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers and allowed:
             return web.Response(status=204, headers=allowed)
-        if allowed:
-            request[CORS] = allowed
         return await handler(request)
 
     return cross_origin
 
 
-async def _add_cors(request: web.Request, response: web.StreamResponse) -> None:
+def _adding_cors(settings: Settings) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
     """Before the headers go out, streamed or not."""
-    response.headers.update(request.get(CORS, {}))
+
+    async def add(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(cors_headers(request.headers, settings))
+
+    return add
 
 
 @web.middleware

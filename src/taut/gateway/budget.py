@@ -11,7 +11,7 @@ always taken: room for it is kept, and thinking that ends without one is closed 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, cast
 
 from taut.core import Engine, Method
@@ -19,6 +19,7 @@ from taut.errors import nearest
 from taut.gateway.catalog import Choice
 from taut.gateway.nouns import Ask, Grant, Mechanism, Problem, Wish
 from taut.gateway.settings import Limits, Settings
+from taut.gateway.wishes import SUFFIX
 from taut.messages import why_not_raw
 from taut.methods.output_based.stop_rules.budget_forcing import BudgetForcing
 from taut.methods.output_based.thinking import Thinking
@@ -35,6 +36,9 @@ UNABLE = (
     "thinking off"
 )
 
+OWN_WAY = "the preset calls the model in a way of its own"
+PASSABLE = ("chat", "completions")
+"""Protocols that engines speak themselves."""
 TRAINED_EFFORTS = ("low", "medium", "high")
 
 
@@ -49,14 +53,16 @@ def grant(ask: Ask, choice: Choice, settings: Settings, limits: Limits) -> tuple
     preset = choice.preset
     leaf = _leaf(preset.method)
     if not engine.dialect.thinks and not isinstance(leaf, Thinking):
-        if wish.field and "prefill" not in engine.offers:
-            return _unenforced(wish, tokens, choice, settings, UNKNOWN_MARKS), preset
+        if (wish.field or tokens is not None) and "prefill" not in engine.offers:
+            return _unenforced(ask, tokens, choice, settings, UNKNOWN_MARKS), preset
         return Grant(wish, tokens, wish.think, "none", why=NO_MARKS if wish.field else ""), preset
     if isinstance(leaf, NoThinking):
         return Grant(wish, 0, False, "preset", why=why), preset
+    if tokens is not None and not isinstance(leaf, Direct | Thinking):
+        return _unenforced(ask, tokens, choice, settings, OWN_WAY), preset
     mechanism = _mechanism(tokens, engine, leaf, ask)
     if tokens is not None and mechanism == "none":
-        return _unenforced(wish, tokens, choice, settings, UNABLE), preset
+        return _unenforced(ask, tokens, choice, settings, UNABLE), preset
     method = _with_leaf(preset.method, _controlled(leaf, tokens, engine))
     if wish.think and tokens != 0:
         method = ThinkingOn(method)
@@ -71,6 +77,15 @@ def with_effort(ask: Ask, engine: Engine) -> Ask:
     given = ask.sampling.extra.get("chat_template_kwargs")
     variables = {**(given if isinstance(given, dict) else {}), switch.key: effort}
     extra = {**ask.sampling.extra, switch.key: effort, "chat_template_kwargs": variables}
+    return dataclasses.replace(ask, sampling=dataclasses.replace(ask.sampling, extra=extra))
+
+
+def with_wish(ask: Ask, taken: Collection[str]) -> Ask:
+    """The request with what it said about thinking (``taken``, the fields' paths) put back, for the engine to read."""
+    names = {path.partition(".")[0] for path in taken} if ask.protocol in PASSABLE else set()
+    extra = {**ask.sampling.extra, **{name: ask.document[name] for name in names}}
+    if ask.wish.effort is not None and not names:
+        extra["reasoning_effort"] = ask.wish.effort
     return dataclasses.replace(ask, sampling=dataclasses.replace(ask.sampling, extra=extra))
 
 
@@ -102,17 +117,25 @@ def _mechanism(tokens: int | None, engine: Engine, leaf: Method, ask: Ask) -> Me
     if tokens == 0:
         return "switch" if can_switch or can_continue else "none"
     only_caps = not isinstance(leaf, Thinking) or leaf.rule.only_caps
-    if "thinking_budget" in engine.offers and (only_caps or not can_continue):
+    if "thinking_budget" in engine.offers and engine.dialect.thinks and (only_caps or not can_continue):
         return "native"
     return "loop" if can_continue or can_switch else "none"
 
 
-def _unenforced(wish: Wish, tokens: int | None, choice: Choice, settings: Settings, reason: str) -> Grant:
+def _unenforced(ask: Ask, tokens: int | None, choice: Choice, settings: Settings, reason: str) -> Grant:
+    wish = ask.wish
     why = reason.format(engine=choice.engine.name)
     if settings.unenforceable == "refuse" and wish.field:
         raise Problem(f"{wish.field} cannot be enforced: {why}", param=wish.field)
-    mechanism: Mechanism = "passed on" if choice.is_plain else "none"
+    mechanism: Mechanism = "passed on" if choice.is_plain and _can_pass_on(ask) else "none"
     return Grant(wish, tokens, wish.think, mechanism, enforced=False, why=why)
+
+
+def _can_pass_on(ask: Ask) -> bool:
+    """The engine can be sent the client's own fields, or an effort, which is one word in every protocol."""
+    wish = ask.wish
+    is_field = bool(wish.field) and wish.field != SUFFIX
+    return wish.effort is not None or (is_field and ask.protocol in PASSABLE)
 
 
 def _controlled(leaf: Method, tokens: int | None, engine: Engine) -> Method:
@@ -122,7 +145,8 @@ def _controlled(leaf: Method, tokens: int | None, engine: Engine) -> Method:
     if isinstance(leaf, Thinking):
         ceilings = [item for item in (tokens, leaf.thinking_ceiling_tokens) if item is not None]
         return dataclasses.replace(leaf, thinking_ceiling_tokens=min(ceilings, default=None))
-    if not isinstance(leaf, Direct) or (tokens is None and "prefill" not in engine.offers):
+    # Without a way to continue or to ask again, the loop could not take an answer that does not come by itself.
+    if not isinstance(leaf, Direct) or (tokens is None and engine.offers.isdisjoint(("prefill", "thinking_switch"))):
         return leaf
     return Thinking(BudgetForcing(max_thinking_tokens=tokens))
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from taut.core import Engine
 from taut.errors import UsageError, nearest
 from taut.gateway.nouns import Problem
+from taut.gateway.settings import EFFORT
 from taut.gateway.wishes import split_suffix
 from taut.methods.prompt_based.direct import Direct
 from taut.run import Preset, check_needs
@@ -39,12 +40,20 @@ class Choice:
 class Catalog:
     """The names on offer. The first engine is the one that presets run on."""
 
-    def __init__(self, engines: Mapping[str, Engine], presets: Sequence[Preset], optional: Sequence[Preset]) -> None:
+    def __init__(
+        self,
+        engines: Mapping[str, Engine],
+        presets: Sequence[Preset],
+        optional: Sequence[Preset],
+        efforts: Collection[str] = EFFORT,
+    ) -> None:
         """Check every preset against the main engine; ``optional`` ones are left out where it cannot do them.
 
+        ``efforts`` are the words that may stand in brackets after a name.
         Raises `UsageError` for a preset that was asked for by name and cannot be done.
         """
         self.engines = engines
+        self._efforts = efforts
         self.main = next(iter(engines))
         self.left_out: dict[str, str] = {}
         self._plain = self._names_of_engines()
@@ -61,7 +70,7 @@ class Catalog:
 
     def choose(self, model: str, preset: str | None = None) -> Choice:
         """What ``model`` (and the ``taut.preset`` field) ask for. Raises `Problem` 404 or 400."""
-        name, suffix = (model, None) if self._knows(model) else split_suffix(model)
+        name, suffix = (model, None) if self._knows(model) else split_suffix(model, self._efforts)
         wanted, _, engine = name.partition("@")
         if preset is not None:
             return self._preset(preset, self._engine(name), suffix)

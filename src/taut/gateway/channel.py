@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from taut.core import Piece
 
 Arrived = list[tuple[int, Piece]]
+MOST_CHARS = 2_000_000
+"""About half a million tokens: whoever has left so much unread does not read."""
 
 
 class Channel:
     """Holds what has come until it is taken; what comes together is taken together.
 
-    What waits is bounded by the ceiling of the answer itself: a client that does not read at all is left by the
-    writing side.
+    A client that does not read at all is left by the writing side after a while; until then what waits is bounded by
+    `MOST_CHARS`.
     """
 
-    def __init__(self, keep_alive_s: float) -> None:
+    def __init__(self, keep_alive_s: float, overflows: Callable[[], None] = lambda: None) -> None:
+        """``overflows`` is called once more than `MOST_CHARS` wait."""
         self._loop = asyncio.get_running_loop()
         self._waiting: Arrived = []
         self._wake: asyncio.Future[None] | None = None
+        self._chars = 0
+        self._overflows = overflows
         self._is_over = False
         self._keep_alive_s = keep_alive_s
         self._timer = self._loop.call_later(keep_alive_s, self._tick)
@@ -30,6 +36,9 @@ class Channel:
     def put(self, index: int, piece: Piece) -> None:
         """A piece of candidate ``index``."""
         self._waiting.append((index, piece))
+        self._chars += len(piece.text)
+        if self._chars > MOST_CHARS:
+            self._overflows()
         self._is_quiet = False
         self._rouse()
 
@@ -49,7 +58,7 @@ class Channel:
                 return []
             self._wake = self._loop.create_future()
             await self._wake
-        taken, self._waiting = self._waiting, []
+        taken, self._waiting, self._chars = self._waiting, [], 0
         return taken
 
     def _tick(self) -> None:

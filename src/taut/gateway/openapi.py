@@ -29,6 +29,7 @@ REFUSALS: Mapping[str, str] = {
     "403": "This key, host or web page may not do that.",
     "404": "There is no such model, or nothing at this path.",
     "405": "This path does not take this method.",
+    "408": "The body did not come in time.",
     "413": "The body is larger than the limit.",
     "417": "An Expect header other than 100-continue.",
     "429": "Too many requests; Retry-After says when to come again.",
@@ -133,6 +134,9 @@ def _metrics() -> Schema:
 def _refusals(error: str, statuses: tuple[str, ...]) -> Schema:
     known = {**REFUSALS, "501": "The package prometheus-client is missing."}
     found: Schema = {status: {"description": known[status], "content": _json(error)} for status in statuses}
+    if "417" in found:
+        # Refused by the HTTP library before anything else has seen the request.
+        found["417"] = {"description": known["417"]}
     for status in ("429", "503"):
         if status in found:
             found[status]["headers"] = RETRY_AFTER

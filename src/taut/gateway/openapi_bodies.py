@@ -105,7 +105,8 @@ def _held(kind: str, efforts: Iterable[str]) -> Schema:
 def _request(needed: tuple[str, ...], settings: Settings, own: Mapping[str, Schema]) -> Schema:
     """A body of any protocol."""
     thinking = thinking_fields(settings.effort)
-    properties: dict[str, Schema] = {"model": MODEL, **SAMPLING, "stream": FLAG, "taut": TAUT, **thinking}
+    shared = {"stream": FLAG, "taut": TAUT, "best_of": {"maximum": settings.limits.n}}
+    properties: dict[str, Schema] = {"model": MODEL, **SAMPLING, **shared, **thinking}
     for name, schema in own.items():
         inner = {**thinking.get(name, {}).get("properties", {}), **schema.get("properties", {})}
         properties[name] = {**schema, "properties": inner} if inner else schema

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ import msgspec
 
 from taut.core import Call, Engine, Piece, Streamed, Task, Trace, Usage
 from taut.core import Count as TokenCount
-from taut.engines._exchange import DONE, Watch
+from taut.engines._exchange import DONE, DRAIN_S, Watch
 from taut.engines._http import error_message
 from taut.engines._reply import ReplyReader
+from taut.engines._retry import retry_after_s
 from taut.engines._sse import MAX_EVENT_BYTES, EventParser
 from taut.engines._wire import Chunk, load_json
 from taut.errors import EngineError, one_line
@@ -52,6 +54,8 @@ class Tap:
         trace.calls.append(self.call)
         self.is_whole = False
         """The reply has said that it is over."""
+        self.is_done = False
+        """Its end mark has come: nothing follows."""
         self.error: EngineError | None = None
         """What the upstream itself said went wrong."""
         self._trace = trace
@@ -79,10 +83,12 @@ class Tap:
         return self._keep(found)
 
     def _hear(self, payload: bytes, found: list[Streamed]) -> None:
+        if self.is_done:
+            return
         if payload == DONE:
             if not self._has_heard:
                 raise EngineError("the upstream ended the stream without a reply")
-            self.is_whole = True
+            self.is_whole = self.is_done = True
             return
         self._has_heard = True
         chunk = _peek(payload)
@@ -160,6 +166,26 @@ def is_event_stream(data: bytes) -> bool:
     return not line or (bool(colon) and name in (b"", b"data", b"event", b"id", b"retry", b"error"))
 
 
+def readable(data: bytes) -> bytes:
+    """Whole events as they are; where they are not UTF-8, which clients fail on, with U+FFFD in its place."""
+    if data.isascii():
+        return data
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "replace").encode()
+    return data
+
+
+async def drain(response: aiohttp.ClientResponse) -> None:
+    """After the end mark: wait for the end of the body, so that the connection can be used again, but not for long."""
+    if response.closed or response.content.at_eof():
+        return
+    with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
+        async with asyncio.timeout(DRAIN_S):
+            await response.content.readany()
+
+
 async def whole_events(response: aiohttp.ClientResponse, watch: Watch) -> AsyncIterator[bytes]:
     """The body as it comes, cut only between events, so that whatever has to follow can be read.
 
@@ -226,7 +252,8 @@ async def refusal(response: aiohttp.ClientResponse, watch: Watch) -> Problem:
     sentence = " ".join(reason.split())[:500] or f"the upstream answered {status} without a reason"
     if status in BUSY:
         code = "rate_limit_error" if status == 429 else "overloaded_error"
-        return Problem(sentence, status=429 if status == 429 else 503, code=code, retry_after_s=RETRY_AFTER_S)
+        wait_s = retry_after_s(response.headers) or RETRY_AFTER_S
+        return Problem(sentence, status=429 if status == 429 else 503, code=code, retry_after_s=wait_s)
     if 400 <= status < 500:
         return Problem(sentence, status=status, code="not_found_error" if status == 404 else "invalid_request_error")
     return Problem(sentence, status=502, code="upstream_error")

@@ -123,6 +123,8 @@ def decision(event: Mapping[str, Any]) -> dict[str, Any]:
 
 def answer_state(traces: Sequence[Trace]) -> str:
     """``as the model wrote it``, or what had to be done so that there is one."""
+    if not all(trace.answer.strip() or trace.tool_calls for trace in traces):
+        return "none"
     if _events(traces, "insist"):
         return "asked for once more: it was empty"
     if _events(traces, "restart without thinking"):

@@ -17,7 +17,7 @@ from taut.gateway.answering import problem_of
 from taut.gateway.entry import Entry
 from taut.gateway.nouns import Problem
 from taut.gateway.outlet import Outlet
-from taut.run import Replicated
+from taut.run import leasable
 
 ErrorEvent = Callable[[Problem], bytes]
 
@@ -45,10 +45,12 @@ class Relaying:
         self.first_token_s: float | None = None
         self._entry = entry
         # One replica for this request, where there are several.
-        self._lease = passage.engine.lease() if isinstance(passage.engine, Replicated) else None
+        fleet = leasable(passage.engine)
+        self._lease = fleet.lease() if fleet is not None else None
         self._trace = passing.new_trace(passage.id)
         self._tap = passing.Tap(passage.engine, self._trace)
         self._interruption: Problem | None = None
+        self._opening: asyncio.Timeout | None = None
         self._response: aiohttp.ClientResponse | None = None
         self._loop = asyncio.get_running_loop()
         self.began_s = self._loop.time()
@@ -64,13 +66,15 @@ class Relaying:
         self._interruption = problem
         if self._response is not None:
             self._response.close()
+        elif self._opening is not None:
+            self._opening.reschedule(self._loop.time())
 
     async def whole(self, headers: Mapping[str, str]) -> web.Response:
         """The upstream's reply in one piece. Raises `Problem`."""
         watch = passing.watch_of(self.passage.patience)
         try:
             response = await self._open(watch)
-            data = await passing.read_whole(response, watch)
+            data = passing.readable(await passing.read_whole(response, watch))
             self._count(self._tap.document(data))
             self._count(self._tap.close())
         except EngineError as error:
@@ -96,7 +100,13 @@ class Relaying:
 
     async def _open(self, watch: Watch) -> aiohttp.ClientResponse:
         passage = self.passage
-        response = await passing.begin(self._lease or passage.engine, passage.path, passage.body, watch)
+        try:
+            async with asyncio.timeout(None) as self._opening:
+                response = await passing.begin(self._lease or passage.engine, passage.path, passage.body, watch)
+        except TimeoutError:
+            raise EngineError("the reply was given up before it had begun", kind="cut") from None
+        finally:
+            self._opening = None
         self._response = response
         if response.status != 200:
             self.problem = await passing.refusal(response, watch)
@@ -107,18 +117,34 @@ class Relaying:
     async def _pump(self, response: aiohttp.ClientResponse, watch: Watch, outlet: Outlet) -> None:
         if not _type_of(response).startswith("text/event-stream"):
             raise EngineError(f"the upstream answered with {_type_of(response)!r} though asked to stream")
-        async for data in passing.whole_events(response, watch):
-            if not outlet.has_begun and not passing.is_event_stream(data):
-                raise EngineError("the upstream answered with what is no stream of events")
-            pieces = self._tap.feed(data)
-            if self._tap.error is not None and not outlet.has_begun:
-                # Nothing has been written yet: the client can still be told by a status.
-                raise self._tap.error
-            await outlet.write(data)
-            self._count(pieces)
+        tap = self._tap
+        try:
+            async for data in passing.whole_events(response, watch):
+                was_whole = tap.is_whole
+                await self._pass_on(data, outlet)
+                if tap.is_done:
+                    break
+                if tap.is_whole and not was_whole:
+                    watch.finishing()
+        except EngineError as error:
+            # A server that does not end the body of a whole reply harms nobody.
+            if not tap.is_whole or error.kind == "garbled":
+                raise
+        await passing.drain(response)
         if not self._tap.is_whole and self._tap.error is None:
             raise EngineError("the upstream ended the stream in the middle of the reply", kind="cut")
         self._count(self._tap.close())
+
+    async def _pass_on(self, data: bytes, outlet: Outlet) -> None:
+        """Write whole events, read before so that what cannot be read is not written."""
+        if not outlet.has_begun and not passing.is_event_stream(data):
+            raise EngineError("the upstream answered with what is no stream of events")
+        pieces = self._tap.feed(data)
+        if self._tap.error is not None and not outlet.has_begun:
+            # Nothing has been written yet: the client can still be told by a status.
+            raise self._tap.error
+        await outlet.write(passing.readable(data))
+        self._count(pieces)
 
     def _count(self, pieces: list[Piece]) -> None:
         if pieces and self.first_token_s is None:

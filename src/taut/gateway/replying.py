@@ -21,6 +21,8 @@ SHUTTING_DOWN = Problem(
     "the gateway is shutting down: ask again", status=503, code="overloaded_error", retry_after_s=5.0
 )
 
+NOT_READ = Problem("the reply was not read as fast as it came", status=408, code="timeout_error")
+
 
 class Onlooker:
     """Sees the traces of all candidates as they begin, and hands on the wish for an answer now."""
@@ -80,7 +82,7 @@ class Replying:
 
     async def stream(self, outlet: Outlet, keep_alive_s: float) -> web.StreamResponse:
         """Run, and write pieces as they come. Raises `Problem` while nothing has been written."""
-        channel = Channel(keep_alive_s)
+        channel = Channel(keep_alive_s, lambda: self.interrupt(NOT_READ))
 
         def emit(index: int, piece: Piece) -> None:
             self._seen(index, piece)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import math
 import time
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, cast
@@ -18,7 +18,8 @@ from taut.core import Engine
 from taut.gateway.access import check_model, check_request
 from taut.gateway.answering import Job
 from taut.gateway.books import Books
-from taut.gateway.budget import grant, with_effort
+from taut.gateway.bounds import check_limits, with_ceiling
+from taut.gateway.budget import PASSABLE, grant, with_effort, with_wish
 from taut.gateway.catalog import Catalog, Choice
 from taut.gateway.entry import Entry
 from taut.gateway.keys import Key, Keyring
@@ -33,11 +34,9 @@ from taut.gateway.replying import SHUTTING_DOWN, Replying
 from taut.gateway.settings import Limits, Settings
 from taut.gateway.wire._events import failure
 from taut.gateway.wire._fields import read_model, read_options, refuse_for_presets
-from taut.gateway.wishes import read_wish, split_suffix
-from taut.run import Replicated
+from taut.gateway.wishes import SUFFIX, read_wish, split_suffix
+from taut.run import leasable
 
-PASSABLE = ("chat", "completions")
-"""Protocols that engines speak themselves."""
 Wire = ModuleType
 """A file of `taut.gateway.wire`."""
 Exchange = Replying | Relaying
@@ -108,9 +107,12 @@ class Serving:
             exchange.interrupt(SHUTTING_DOWN)
 
     async def _body(self, request: web.Request) -> bytes:
-        limit = self.settings.limits.body_mb
+        limit, patience_s = self.settings.limits.body_mb, self.settings.slow_reader_s
         try:
-            return await request.read()
+            async with asyncio.timeout(patience_s):
+                return await request.read()
+        except TimeoutError:
+            raise Problem(f"the body did not come within {patience_s:g} s", status=408) from None
         except web.HTTPRequestEntityTooLarge:
             raise Problem(f"the body has more than {limit} MB, which is the limit here", status=413) from None
         except (web.RequestPayloadError, ValueError):
@@ -123,8 +125,10 @@ class Serving:
         name = read_model(document)
         options = read_options(document)
         choice = self.catalog.choose(name, options.preset)
-        check_model(key, split_suffix(name, efforts)[0] if options.preset is None else options.preset)
-        wish, _ = read_wish(document, choice.suffix, efforts=efforts)
+        for asked in (name if choice.suffix is None else split_suffix(name, efforts)[0], options.preset):
+            if asked is not None:
+                check_model(key, asked)
+        wish, taken = read_wish(document, choice.suffix, efforts=efforts)
         check_limits(document, limits)
         stream = document.get("stream") is True
         may_pass = choice.is_plain and protocol_of(wire) in PASSABLE and can_forward(choice.engine)
@@ -133,14 +137,15 @@ class Serving:
         understood = Plan(request_id, wire, document, body, choice, Grant(wish), stream, limits, deadline_s)
         if may_pass and not wish.field and limits.max_thinking_tokens is None:
             return understood
-        ask: Ask = wire.read(document, efforts=efforts)
+        # The catalog knows which brackets are a suffix, and which belong to a model's name.
+        ask: Ask = dataclasses.replace(wire.read(document, efforts=efforts), wish=wish)
         ask = with_ceiling(ask, limits)
         granted, preset = grant(ask, choice, self.settings, limits)
         understood = dataclasses.replace(understood, granted=granted)
-        if may_pass and granted.mechanism == "passed on":
+        if may_pass and not granted.enforced:
             return understood
         refuse_for_presets(ask)
-        ask = with_effort(ask, choice.engine)
+        ask = with_wish(ask, taken) if granted.mechanism == "passed on" else with_effort(ask, choice.engine)
         job = Job(request_id, ask, choice, granted, preset, deadline_s)
         return dataclasses.replace(understood, ask=ask, job=job, stream=ask.stream)
 
@@ -198,40 +203,34 @@ def decode(body: bytes) -> dict[str, Any]:
 
 def can_forward(engine: Engine) -> bool:
     """The engine is a server to which a request can be sent as it is."""
-    return hasattr(engine, "forward") or isinstance(engine, Replicated)
-
-
-def check_limits(document: Mapping[str, Any], limits: Limits) -> None:
-    """Refuse what is too much, before anything is paid for. Raises `Problem` naming the field."""
-    messages = document.get("messages", document.get("input"))
-    if isinstance(messages, list) and len(messages) > limits.messages:
-        raise Problem(f"{len(messages)} messages are too many: the limit here is {limits.messages}", param="messages")
-    candidates = document.get("n")
-    if isinstance(candidates, int) and candidates > limits.n:
-        raise Problem(f"n is {candidates}: the limit here is {limits.n}", param="n")
-    for name in ("max_tokens", "max_completion_tokens", "max_output_tokens"):
-        tokens = document.get(name)
-        if limits.max_tokens is not None and isinstance(tokens, int) and tokens > limits.max_tokens:
-            raise Problem(f"{name} is {tokens}: the limit here is {limits.max_tokens}", param=name)
-
-
-def with_ceiling(ask: Ask, limits: Limits) -> Ask:
-    """The request with the operator's ceiling where it gives none of its own."""
-    if ask.sampling.max_tokens is not None or limits.max_tokens is None:
-        return ask
-    return dataclasses.replace(ask, sampling=dataclasses.replace(ask.sampling, max_tokens=limits.max_tokens))
+    return hasattr(engine, "forward") or leasable(engine) is not None
 
 
 def passed_body(plan: Plan) -> bytes:
-    """What is sent on: the client's own bytes, unless the model has another name there or a ceiling is missing."""
-    model, ceiling = plan.choice.engine.model, plan.limits.max_tokens
-    changes: dict[str, Any] = {} if plan.document.get("model") == model else {"model": model}
-    if ceiling is not None and not {"max_tokens", "max_completion_tokens"} & plan.document.keys():
-        changes["max_tokens"] = ceiling
+    """What is sent on: the client's own bytes, unless the model has another name there or a ceiling is missing.
+
+    Then too every other value is the client's own, byte for byte.
+    """
+    changes = changes_of(plan)
     if not changes and "taut" not in plan.document:
         return plan.body
-    document = {key: value for key, value in plan.document.items() if key != "taut"}
-    return msgspec.json.encode(document | changes)
+    values = msgspec.json.decode(plan.body, type=dict[str, msgspec.Raw])
+    values.pop("taut", None)
+    return msgspec.json.encode({**values, **changes})
+
+
+def changes_of(plan: Plan) -> dict[str, Any]:
+    """What has to change in a request that passes through."""
+    model, ceiling, wish = plan.choice.engine.model, plan.limits.max_tokens, plan.granted.wish
+    changes: dict[str, Any] = {} if plan.document.get("model") == model else {"model": model}
+    # A ceiling of null is none, and on the older route the newer name means nothing.
+    names = ("max_tokens", "max_completion_tokens") if plan.protocol == "chat" else ("max_tokens",)
+    if ceiling is not None and all(plan.document.get(name) is None for name in names):
+        server = getattr(plan.choice.engine, "server", None)
+        changes[getattr(server, "max_tokens_field", names[0]) if plan.protocol == "chat" else names[0]] = ceiling
+    if wish.field == SUFFIX and wish.effort is not None:
+        changes["reasoning_effort"] = wish.effort
+    return changes
 
 
 def refuse(problem: Problem, wire: Wire, request_id: str) -> web.Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,10 @@ EFFORT: Mapping[str, int] = {
     "max": 65536,
 }
 """Thinking tokens per effort. There is no standard: every product has a map of its own."""
+
+EFFORT_NAME = re.compile(r"[a-z][a-z0-9_-]*")
+RESERVED = ("none", "auto", "default")
+"""Efforts that mean no thinking, or the model's own choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ class Settings:
     keep_alive_s: float = 10.0
     """Silence after which a stream gets a comment."""
     slow_reader_s: float = 60.0
-    """A client that reads nothing for so long is left."""
+    """A client that reads nothing for so long is left, and one whose request has not come whole by then."""
     drain_s: float = 30.0
     """How long running requests may go on after a shutdown was asked for."""
     allow_hosts: tuple[str, ...] = ()
@@ -116,13 +121,18 @@ def _check(settings: Settings, where: str) -> None:
             least = 0 if entry.name in MAY_BE_ZERO else 1e-9
             if isinstance(value, int | float) and not isinstance(value, bool) and not value >= least:
                 raise UsageError(
-                    f"{where}: {entry.name} is {value}; it must be {'0 or more' if not least else 'above 0'}"
+                    f"{where}: {entry.name} is {value:g}; it must be {'0 or more' if not least else 'above 0'}"
                 )
     if settings.shadow > 1:
         raise UsageError(f"{where}: shadow is {settings.shadow:g}; it is a share of the requests, from 0 to 1")
     if settings.port > 65535:
         raise UsageError(f"{where}: port is {settings.port}; ports go up to 65535")
     for name, tokens in settings.effort.items():
+        if not EFFORT_NAME.fullmatch(name) or name in RESERVED:
+            raise UsageError(
+                f"{where}: effort.{name} cannot be asked for: an effort is a word in small letters, and "
+                f"{', '.join(RESERVED)} have a meaning already"
+            )
         if tokens < 0:
             raise UsageError(f"{where}: effort.{name} is {tokens}; it must be a number of thinking tokens from 0")
 

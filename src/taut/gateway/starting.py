@@ -21,6 +21,7 @@ from taut.gateway.access import check_admin, check_binding, check_names, check_r
 from taut.gateway.app import build_app
 from taut.gateway.books import Books, run_unmodified
 from taut.gateway.catalog import PLAIN, Catalog
+from taut.gateway.discreet import discreet_logger
 from taut.gateway.keys import Keyring
 from taut.gateway.ledger import Ledger
 from taut.gateway.page import Measures, Page
@@ -100,7 +101,7 @@ def make_catalog(settings: Settings, engines: Mapping[str, Engine], config: Conf
     """Presets that were named have to work; the methods, each a preset of its own name, are offered where they do."""
     named = [config.preset(text) for text in (*config.presets, *settings.presets)]
     optional = [] if settings.presets else [config.preset(name) for name in method_names()]
-    return Catalog(engines, named, optional)
+    return Catalog(engines, named, optional, settings.effort)
 
 
 async def _books(settings: Settings, catalog: Catalog, baseline: Baseline | None, stack: AsyncExitStack) -> Books:
@@ -198,7 +199,9 @@ def _part(position: int) -> str:
 async def serve(one: Gateway, worker: Worker = Worker(), *, ready: object = None) -> None:
     """Listen until SIGTERM or SIGINT; then let running replies end, and end those that do not in good form."""
     settings = one.settings
-    runner = web.AppRunner(one.app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+    runner = web.AppRunner(
+        one.app, access_log=None, logger=discreet_logger(), handler_cancellation=True, shutdown_timeout=1.0
+    )
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG, reuse_port=worker.of > 1 or None)

@@ -38,7 +38,7 @@ class Field:
         return self.owner or self.path
 
     def is_near(self, document: Document) -> bool:
-        """The first step of its path is there: most requests have none of them."""
+        """The first step of its path is there."""
         return self.path.partition(".")[0] in document
 
 
@@ -89,6 +89,10 @@ _SUFFIX = re.compile(r"(?s)(.+)\((-?\d{1,18}|[A-Za-z]+)\)")
 _MISSING = object()
 
 
+_FIRST_STEPS = frozenset(field.path.partition(".")[0] for field in (*FIELDS, *(field for field, _ in HIDDEN)))
+_NO_WISH = Wish()
+
+
 @dataclass(frozen=True, slots=True)
 class _Claim:
     """What one field asks for."""
@@ -131,6 +135,9 @@ def read_wish(
     ``efforts`` are the names of the operator's map. Raises `Problem` for a wrong type, an unknown word, or a number
     below -1 or above `MOST_TOKENS`.
     """
+    if suffix is None and _FIRST_STEPS.isdisjoint(document):
+        # Most requests say nothing about thinking, and this is asked of every one.
+        return _NO_WISH, frozenset()
     claims = [claim for claim in _claims(document, suffix, efforts) if claim is not None]
     fields, exclude = _present(document), _is_hidden(document)
     taken = frozenset(field.taken for field in fields)

@@ -10,6 +10,7 @@ import asyncio
 import multiprocessing
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -40,6 +41,7 @@ LOOK_S = 0.5
 def serve_with_workers(engines: Sequence[str], settings: Settings, config: Config) -> int:
     """Run ``settings.workers`` processes until a signal comes. Raises `UsageError`; returns the exit code."""
     check_shareable(engines, settings, config)
+    check_free(settings)
     folder = Path(tempfile.mkdtemp(prefix="taut-"))
     try:
         prepare_workers(folder / "metrics")
@@ -59,6 +61,19 @@ def check_shareable(engines: Sequence[str], settings: Settings, config: Config) 
                 f"engine {name!r} is of the kind {kind!r}, which lives inside one process: run it as a server of its "
                 "own, or use --workers 1"
             )
+
+
+def check_free(settings: Settings) -> None:
+    """Workers share their port, and would share it with whoever else does so. Raises `UsageError` if it is taken."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise UsageError(
+                f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; choose another --port"
+            ) from None
 
 
 @dataclass(slots=True)
@@ -106,7 +121,8 @@ class Supervisor:
         if process.exitcode == 2:
             self._stop()
             return 2
-        self._early_deaths += time.monotonic() - self._began_s[number] < HEALTHY_S
+        is_early = time.monotonic() - self._began_s[number] < HEALTHY_S
+        self._early_deaths = self._early_deaths + 1 if is_early else 0
         if self._early_deaths > MAX_EARLY_DEATHS:
             sys.stderr.write("taut: workers die as soon as they are started; giving up\n")
             self._stop()
@@ -144,5 +160,20 @@ def run_worker(worker: Worker, engines: tuple[str, ...], settings: Settings, con
 
 
 async def _serve(worker: Worker, engines: tuple[str, ...], settings: Settings, config: Config) -> None:
+    _end_with_parent()
     async with open_engines(engines, settings, config) as opened, gateway(settings, opened, config, worker) as one:
         await serve(one, worker, ready=lambda address: announce(one, address) if worker.number == 0 else None)
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would hold the port for ever: it ends as if it had been told to."""
+    parent, loop = multiprocessing.parent_process(), asyncio.get_running_loop()
+    if parent is None:
+        return
+    sentinel = parent.sentinel
+
+    def orphaned() -> None:
+        loop.remove_reader(sentinel)
+        signal.raise_signal(signal.SIGTERM)
+
+    loop.add_reader(sentinel, orphaned)

@@ -105,8 +105,8 @@ def refuse_for_presets(ask: Ask) -> None:
     for name, asks in _SINGLE_CALL.items():
         if asks(ask.sampling.extra.get(name)):
             raise Problem(
-                f"{name} is not possible with a preset, whose answer may come from several calls: "
-                "leave it out, or ask for the engine's own model (GET /v1/models lists it)",
+                f"{name} is not possible with a preset or a budget, where an answer may come from several calls: "
+                "leave it out, or ask for the engine's own model without a budget (GET /v1/models lists it)",
                 param=name,
             )
 

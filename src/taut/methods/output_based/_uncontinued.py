@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from taut.core import Prompt, Reply
 from taut.session import Session
 
-
 NATIVE_SLACK_TOKENS = 16
 """What a server may think past its own budget: the words with which it closes the thought count, and some round up."""
 
@@ -47,6 +46,8 @@ async def think_without_continuing(session: Session, uncut: Uncut) -> Reply:
     is_native = "thinking_budget" in session.engine().offers and uncut.cap_tokens is not None
     can_leave = can_switch_off(session)
     if limit == 0 and can_leave:
+        if uncut.cap_tokens != 0:
+            session.decide("thinking off", why=f"the ceiling of {uncut.ceiling_tokens} tokens leaves no room for it")
         return await _answer_unthought(session, None)
     if is_native:
         session.decide("native budget", thinking_tokens=limit, why=uncut.why)

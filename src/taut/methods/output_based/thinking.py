@@ -246,7 +246,7 @@ class _Loop:
         """A call that begins in the thinking; under the server's own budget it may bring the whole answer too."""
         if not self.is_native:
             return self._stream(limit)
-        # A low ceiling lowers what the server is given: it is held to that, or its thinking would eat the answer's room.
+        # Under a low ceiling the server is given less than the cap, and held to that: room for the answer stays.
         self.native_budget = limit
         self.session.decide("native budget", thinking_tokens=limit)
         prompt, sampling = replace(self.session.prompt, turn=self.turn), self._sampling()

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 from taut.core import Method, Prompt, Reply
 from taut.errors import UsageError
+from taut.messages import for_side_call
 from taut.methods.prompt_based.direct import Direct
 from taut.methods.prompt_based.token_budget import INSTRUCTION
 from taut.session import Session
@@ -61,8 +62,8 @@ class Tale:
         ask = ESTIMATE.format(question=session.trace.task.question)
         think = False if "thinking_switch" in session.engine().offers else None
         prompt = Prompt(messages=({"role": "user", "content": ask},), think=think)
-        # A sampled estimate is noise on top of noise.
-        sampling = replace(session.sampling, temperature=0.0)
+        # A sampled estimate is noise on top of noise; tools, forms and stop strings are for the answer.
+        sampling = replace(session.sampling, temperature=0.0, stop=(), extra=for_side_call(session.sampling.extra))
         reply = await session.generate(prompt, role="estimate", max_tokens=self.estimate_tokens, sampling=sampling)
         text = reply.answer or reply.thinking
         found = BUDGET.findall(text) or LOOSE_BUDGET.findall(text)
