@@ -49,6 +49,8 @@ class Received:
     path: str
     headers: Mapping[str, str]
     body: dict[str, Any]
+    data: bytes = b""
+    """The body as it came."""
 
 
 @dataclass(slots=True)
@@ -67,6 +69,8 @@ class FakeUpstream:
     received: list[Received] = field(default_factory=list)
     left: int = 0
     """Streams that the client left before they were over."""
+    left_at_s: list[float] = field(default_factory=list)
+    """When, on the event loop's clock."""
     running: int = 0
     """Calls that are being answered right now."""
     connections: set[tuple[Any, ...]] = field(default_factory=set)
@@ -98,7 +102,7 @@ class FakeUpstream:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json() if request.can_read_body else {}
-        self.received.append(Received(request.path, dict(request.headers), body))
+        self.received.append(Received(request.path, dict(request.headers), body, await request.read()))
         assert request.transport is not None
         self.connections.add(request.transport.get_extra_info("peername"))
         if request.path in self.pages:
@@ -132,37 +136,30 @@ class FakeUpstream:
         self.running += 1
         try:
             return await self._write(request, reply)
+        except (ConnectionError, asyncio.CancelledError):
+            self.left += 1
+            self.left_at_s.append(asyncio.get_running_loop().time())
+            raise
         finally:
             self.running -= 1
 
     async def _write(self, request: web.Request, reply: Reply) -> web.StreamResponse:
         if reply.delay_s:
-            await self._wait(reply.delay_s)
+            await asyncio.sleep(reply.delay_s)
         if reply.then == "slam" and request.transport is not None:
             request.transport.abort()
         headers = {"Content-Type": reply.content_type, **reply.headers}
         response = web.StreamResponse(status=reply.status, headers=headers)
         await response.prepare(request)
-        try:
-            for part in reply.parts:
-                await response.write(part)
-                if reply.pause_s:
-                    await asyncio.sleep(reply.pause_s)
-        except (ConnectionError, asyncio.CancelledError):
-            self.left += 1
-            raise
+        for part in reply.parts:
+            await response.write(part)
+            if reply.pause_s:
+                await asyncio.sleep(reply.pause_s)
         if reply.then == "hang":
-            await self._wait(3600)
+            await asyncio.sleep(3600)
         if reply.then == "cut" and request.transport is not None:
             request.transport.abort()
         return response
-
-    async def _wait(self, seconds: float) -> None:
-        try:
-            await asyncio.sleep(seconds)
-        except asyncio.CancelledError:
-            self.left += 1
-            raise
 
 
 def event(document: Any) -> bytes:

@@ -32,6 +32,8 @@ FLAGS = (
     *("--host", "127.0.0.1", "--dtype", "float32", "--max-model-len", str(CONTEXT_TOKENS), "--max-num-seqs", "64"),
     # Compiling takes a minute at every start, because the CPU build cannot load its own cache.
     *("--enforce-eager", "--enable-prompt-tokens-details", "--reasoning-config", REASONING),
+    # Without a parser every request with tools is refused.
+    *("--enable-auto-tool-choice", "--tool-call-parser", "hermes"),
 )
 
 
@@ -139,9 +141,9 @@ def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def llama_server() -> Iterator[Server]:
-    """llama.cpp's own server with the packaged model, in this process."""
+@contextmanager
+def serve_llama(chat_template: str = "") -> Iterator[Server]:
+    """llama.cpp's own server with the packaged model, in this process; with another template where one is given."""
     xllamacpp = pytest.importorskip("xllamacpp")
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(make_model.packaged_gguf())
@@ -151,6 +153,16 @@ def llama_server() -> Iterator[Server]:
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
     parameters.warmup = False
     parameters.verbosity = 0
+    parameters.endpoint_metrics = True
+    if chat_template:
+        parameters.chat_template = chat_template
     running = xllamacpp.Server(parameters)
     yield Server(running.listening_address, "smollm2")
     del running
+
+
+@pytest.fixture(scope="session")
+def llama_server() -> Iterator[Server]:
+    """llama.cpp with the packaged model."""
+    with serve_llama() as server:
+        yield server

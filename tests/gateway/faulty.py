@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -67,6 +67,12 @@ class Stand:
         async with asyncio.timeout(ASK_LIMIT_S), self.http.post(f"{self.url}{PATHS[protocol]}", json=body) as reply:
             data = await reply.read()
             return read(protocol, reply, data)
+
+    async def ask_all(self, ways: Sequence[tuple[Name, str]], *, stream: bool) -> dict[tuple[Name, str], Got]:
+        """One request each way, all at once; nothing may be left of them."""
+        got = await asyncio.gather(*(self.ask(protocol, model, stream=stream) for protocol, model in ways))
+        await self.check_quiet()
+        return dict(zip(ways, got, strict=True))
 
     async def check_quiet(self) -> None:
         """Fail if anything is left of any request, on either side."""
@@ -141,31 +147,33 @@ def _whole_text(protocol: Name, body: dict[str, Any]) -> str:
 
 def events(data: bytes) -> list[tuple[str, Any]]:
     """(name, document) of every event; ``[DONE]`` as text. The stream has to end with a whole event."""
-    assert data.endswith(b"\n\n"), data[-100:]
+    assert data.endswith((b"\n\n", b"\r\n\r\n")), data[-100:]
     found: list[tuple[str, Any]] = []
     for block in data.decode().replace("\r\n", "\n").split("\n\n"):
         lines = [line for line in block.split("\n") if line and not line.startswith(":")]
         names = [line.removeprefix("event: ") for line in lines if line.startswith("event:")]
         payload = "".join(line.removeprefix("data:").strip() for line in lines if line.startswith("data:"))
+        if payload == "[DONE]":
+            return [*found, ("", payload)]
         if payload:
-            found.append((names[0] if names else "", payload if payload == "[DONE]" else json.loads(payload)))
+            found.append((names[0] if names else "", json.loads(payload)))
     return found
 
 
 def _streamed(protocol: Name, headers: dict[str, str], data: bytes) -> Got:
     found = events(data)
     if protocol in ("chat", "completions"):
-        return _openai_stream(protocol, headers, found)
+        return _openai_stream(headers, found)
     return _named_stream(protocol, headers, found)
 
 
-def _openai_stream(protocol: Name, headers: dict[str, str], found: list[tuple[str, Any]]) -> Got:
+def _openai_stream(headers: dict[str, str], found: list[tuple[str, Any]]) -> Got:
     assert found[-1][1] == "[DONE]", found[-1]
     documents = [document for _, document in found[:-1]]
     texts = []
     for document in documents:
         for choice in document.get("choices", ()):
-            texts.append((choice["text"] if protocol == "completions" else choice["delta"].get("content")) or "")
+            texts.append(choice.get("text") or choice.get("delta", {}).get("content") or "")
     errors = [document["error"] for document in documents if "error" in document]
     assert len(errors) <= 1
     last = documents[-1]

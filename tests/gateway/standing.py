@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from taut.core import Engine
+from taut.engines.openai import OpenAIEngine
 from taut.gateway.starting import Gateway
 from tests.gateway.conftest import running
 
@@ -34,11 +35,18 @@ def left_over(one: Gateway, tasks_before: int) -> dict[str, Any]:
         "register": len(one.books.under_way),
         "ledger": ledger.use().under_way,
         "shadows": len(one.books.shadow) if one.books.shadow else 0,
+        "metrics": _under_way(one.telemetry),
     }
     # Idle connections of clients have a task each, which is the server's own.
     tasks = [task for task in asyncio.all_tasks() if "RequestHandler.start" not in repr(task.get_coro())]
     found = {name: count for name, count in counts.items() if count}
     return found | ({"tasks": tasks} if len(tasks) > tasks_before else {})
+
+
+def _under_way(telemetry: Any) -> float:
+    """What the gauge of requests under way says."""
+    gauge = getattr(telemetry, "_under_way", None)
+    return 0.0 if gauge is None else sum(sample.value for metric in gauge.collect() for sample in metric.samples)
 
 
 @dataclass(slots=True)
@@ -55,14 +63,24 @@ class Threaded:
         asyncio.run_coroutine_threadsafe(settled(self.one, self.tasks_before), self.loop).result(2 * SETTLE_S)
 
 
+@asynccontextmanager
+async def opened(engine: Engine | str) -> AsyncIterator[Engine]:
+    """An engine, or the one at an address, closed at the end."""
+    found = await OpenAIEngine.open(engine) if isinstance(engine, str) else engine
+    try:
+        yield found
+    finally:
+        await found.close()
+
+
 @contextmanager
-def threaded(*engines: Engine, **settings: Any) -> Iterator[Threaded]:
+def threaded(engine: Engine | str, **settings: Any) -> Iterator[Threaded]:
     """For clients that block."""
     ready: Future[Threaded] = Future()
     stop = asyncio.Event()
 
     async def serve() -> None:
-        async with running(*engines, **settings) as (url, one):
+        async with opened(engine) as main, running(main, **settings) as (url, one):
             loop = asyncio.get_running_loop()
             # One more: the coroutine that looks.
             ready.set_result(Threaded(url, one, loop, len(asyncio.all_tasks()) + 1))

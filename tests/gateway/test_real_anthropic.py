@@ -136,7 +136,8 @@ async def test_the_list_of_models_can_be_read(serve: Serve) -> None:
     [
         (scripts.refused(429), "RateLimitError", "rate_limit_error"),
         (scripts.refused(400), "BadRequestError", "invalid_request_error"),
-        (scripts.refused(500), "APIStatusError", "overloaded_error"),
+        (scripts.refused(500), "APIStatusError", "api_error"),
+        (scripts.refused(503), "APIStatusError", "overloaded_error"),
     ],
 )
 async def test_what_the_upstream_refuses_is_the_clients_own_error(

@@ -107,8 +107,9 @@ class _Loop:
         if self.room < method.answer_room_tokens:
             session.decide("answer room", tokens=self.room, why=f"the ceiling is {self.ceiling} tokens")
         free = without_form(session.sampling.extra)
-        self.has_form = len(free) < len(session.sampling.extra)
-        self.thinking_sampling = replace(session.sampling, extra=free)
+        # A form, or a stop string, is meant for the answer: found in the thinking it would end or spoil that.
+        self.has_form = len(free) < len(session.sampling.extra) or bool(session.sampling.stop)
+        self.thinking_sampling = replace(session.sampling, extra=free, stop=())
         turn = session.prompt.turn
         self.written: dict[Kind, list[str]] = {"thinking": [turn.thinking], "answer": [turn.answer]}
         self.tokens: dict[Kind, int] = {"thinking": 0, "answer": 0}
@@ -194,7 +195,7 @@ class _Loop:
         if (stream.tokens["answer"] or stream.text("answer")) and not isinstance(verdict, Extend):
             self.closed = True
             if self.has_form:
-                self.session.decide("answer in form", why="the form asked for holds for the answer alone")
+                self.session.decide("answer in form", why="the form or stop strings asked for hold for the answer alone")
                 return None
             return None if stream.finish == "length" and self._answer_limit() != 0 else stream.finish
         if verdict is None and stream.finish == "stop":

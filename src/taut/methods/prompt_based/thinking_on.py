@@ -1,4 +1,4 @@
-"""The family's on switch, for models that think only when they are told to (Qwen3, Granite, Hunyuan hybrids).
+"""The family's on switch, for models with two modes that think only when told to (Qwen3, arXiv:2505.09388; Granite).
 
 The counterpart of `no_thinking`. A family without a switch thinks or does not, and is left alone.
 """
