@@ -194,10 +194,10 @@ async def test_many_clients_that_leave_at_once_leave_nothing() -> None:
         for _ in range(3):
             clients = [asking(stand, *WAYS[number % len(WAYS)], stream=number % 2 == 0) for number in range(60)]
             opened = [await client.__aenter__() for client in clients]
-            await until(lambda: stand.server.running == 60)
+            await until(lambda: stand.server.running == 60, limit_s=30)
             for one in opened:
                 one.leave()
-            await until(lambda: stand.server.running == 0)
+            await until(lambda: stand.server.running == 0, limit_s=30)
             await stand.check_quiet()
             for client in clients:
                 await client.__aexit__(None, None, None)

@@ -63,16 +63,44 @@ async def thinker(thinking_server: Server) -> AsyncIterator[OpenAIEngine]:
     await made.close()
 
 
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("asked", [{"messages": QUESTION}, {"prompt": "One, two, three,"}], ids=["chat", "raw"])
-async def test_the_engines_own_model_passes_through_byte_for_byte(
-    serve: Serve, engine: OpenAIEngine, llama_server: Server, stream: bool, asked: dict[str, Any]
+ASKED = pytest.mark.parametrize("asked", [{"messages": QUESTION}, {"prompt": "One, two, three,"}], ids=["chat", "raw"])
+
+
+@ASKED
+async def test_a_stream_of_the_engines_own_model_passes_through_byte_for_byte(
+    serve: Serve, engine: OpenAIEngine, llama_server: Server, asked: dict[str, Any]
 ) -> None:
-    request = {"model": engine.model, "stream": stream, **SHORT, **asked}
+    request = {"model": engine.model, "stream": True, **SHORT, **asked}
     async with serve(engine) as url:
         through = await real.body(url, **request)
     assert through == await real.body(llama_server.url, **request)
     assert len(through) > 100
+
+
+@ASKED
+@pytest.mark.parametrize("further", [{}, {"logprobs": 2, "n": 1}, {"n": 2}], ids=["plain", "logprobs", "n"])
+async def test_a_whole_reply_of_the_engines_own_model_says_what_the_engine_says(
+    serve: Serve, engine: OpenAIEngine, llama_server: Server, asked: dict[str, Any], further: dict[str, Any]
+) -> None:
+    # Put together from the stream, because this server goes on when the client of an unstreamed call has left.
+    if "messages" in asked and "logprobs" in further:
+        further = {"logprobs": True, "top_logprobs": 2}
+    request = {"model": engine.model, **SHORT, **asked, **further}
+    async with serve(engine) as url:
+        through = json.loads(await real.body(url, unmasked=True, **request))
+    direct = json.loads(await real.body(llama_server.url, unmasked=True, **request))
+    for document in (through, direct):
+        for key in ("id", "created", "timings"):
+            document.pop(key)
+        document["usage"].pop("prompt_tokens_details")
+        for choice in document["choices"]:
+            entries = (choice.get("logprobs") or {}).get("content") or []
+            if entries and not entries[-1]["token"]:
+                entries.pop()  # the end token, which a stream leaves out
+            for entry in entries:
+                entry.pop("logprob")
+                entry.pop("top_logprobs", None)
+    assert through == direct
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -130,6 +158,7 @@ async def test_a_client_that_leaves_a_preset_stops_the_engine(
 async def test_a_client_that_leaves_a_reply_that_passes_through_stops_the_engine(
     serve: Serve, engine: OpenAIEngine, look: real.Look, stream: bool
 ) -> None:
+    # Looking is itself work that would keep this server from noticing, if the call were not streamed upstream.
     before = await real.idle(look)
     async with serve(engine) as url:
         await real.leave(url, engine.model, stream=stream, after="content")

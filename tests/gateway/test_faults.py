@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.engines.fake_upstream import DONE, MODEL, FakeUpstream, Reply, chat, event, raw, stream_of, usage
-from tests.gateway.faulty import Name, standing
+from tests.gateway.faulty import Name, Stand, standing
 from tests.gateway.scripts import document, refused
 
 WORDS = ["It ", "is ", "3."]
@@ -227,6 +227,25 @@ async def test_one_failed_candidate_of_several_is_a_failed_reply(stream: bool) -
         got = await stand.ask("chat", "direct", stream=stream, n=3)
         assert "not today" in got.problem
         assert got.status == (200 if stream else 502)
+
+
+async def test_one_candidate_that_is_over_does_not_make_a_reply_whole_that_breaks_off_in_another() -> None:
+    def told(index: int, text: str, finish: str | None = None) -> bytes:
+        chunk = chat(text, finish=finish)
+        return event({**chunk, "choices": [{**chunk["choices"][0], "index": index}]})
+
+    both = [told(0, "a"), told(1, "b"), told(0, "c", "stop")]
+    async with standing(Reply(both, then="cut", pause_s=0.02), Reply([*both, told(1, "d", "stop")])) as stand:
+        assert (await stand.ask("chat", MODEL, stream=True, n=2)).problem
+        assert await unfinished(stand) == ""
+
+
+async def unfinished(stand: Stand) -> str:
+    """The problem of a stream that ends without an end mark, though all of it is there."""
+    body = {"model": MODEL, "stream": True, "messages": [{"role": "user", "content": "1 + 2?"}], "n": 2}
+    async with stand.http.post(f"{stand.url}/v1/chat/completions", json=body) as reply:
+        data = await reply.read()
+    return "" if b'"error"' not in data else data.decode()
 
 
 async def test_a_call_that_is_tried_again_is_one_good_reply() -> None:

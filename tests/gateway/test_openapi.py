@@ -116,8 +116,8 @@ LOOSE = {
     # The description cannot say what holds only together with other fields, or only for presets.
     "ChatRequest": set[str](),
     "CompletionRequest": {"prompt", "tools"},
-    "ResponseRequest": {"tool_choice", "text", "include"},
-    "MessageRequest": {"tool_choice", "output_config", "thinking", "system", "messages"},
+    "ResponseRequest": {"tool_choice", "text"},
+    "MessageRequest": {"tool_choice", "output_config", "thinking"},
 }
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
 import pytest
 
-from taut.core import Piece, Sampling, Trace
+from taut.core import Piece, Request, Sampling, Streamed, Trace
 from taut.dialects import by_name
 from taut.engines.fake import FakeEngine, Scripted, replay_script
 from taut.errors import UsageError
@@ -61,6 +64,21 @@ async def test_an_answer_cut_by_the_cap_goes_on_in_a_second_call() -> None:
     assert trace.answer == "the answer is 3"
     assert [call.answer for call in trace.calls] == ["the answer ", "is 3"]
     assert trace.completion_tokens == 14
+
+
+class Lumping(FakeEngine):
+    """Tells the tokens of an answer with the thinking before it, as a server does that sends both in one chunk."""
+
+    async def stream(self, request: Request) -> AsyncIterator[Streamed]:
+        async for item in FakeEngine.stream(self, request):
+            yield replace(item, tokens=0) if isinstance(item, Piece) and item.kind == "answer" else item
+
+
+async def test_an_answer_without_tokens_of_its_own_is_not_asked_for_again() -> None:
+    trace, _ = await think(Thinking(BudgetForcing(max_thinking_tokens=None)), Lumping(replay_script([LONG])))
+    assert trace.answer == LONG.answer
+    assert len(trace.calls) == 1
+    assert trace.decisions == []
 
 
 async def test_a_cap_of_zero_asks_for_the_answer_at_once() -> None:

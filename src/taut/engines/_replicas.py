@@ -89,6 +89,11 @@ class Replicas:
         return frozenset.intersection(*(r.engine.offers for r in self._replicas if r.engine), self._opened.offers)
 
     @property
+    def hears_leaving(self) -> bool:
+        """Every server stops at once when the client of an unstreamed call goes."""
+        return all(r.engine.hears_leaving for r in self._replicas if r.engine)
+
+    @property
     def _opened(self) -> OpenAIEngine:
         assert self._first is not None, "made by open, which finds one or raises"
         return self._first

@@ -48,6 +48,8 @@ class Server:
     max_tokens_field: str = "max_tokens"
     template_kwargs: bool = True
     """``chat_template_kwargs`` reach the chat template."""
+    hears_leaving: bool = True
+    """It stops at once when the client of an unstreamed call goes."""
     budget_fields: tuple[str, ...] = ()
     """Fields that take a thinking budget in tokens, if ``thinking_budget`` is offered; a dot goes one level down."""
     think_off: Mapping[str, Any] = field(default_factory=dict)
@@ -77,6 +79,8 @@ SERVERS: Mapping[str, Server] = {
             raw_limit="none",
             # It ignores response_format on this route without a word.
             raw_format="json_schema",
+            # It looks for clients that have left only when it has had nothing to say to anybody for a second.
+            hears_leaving=False,
             tags_as_text="preserved_tokens",
             # Versions differ in which of the two they read.
             budget_fields=("thinking_budget_tokens", "reasoning_budget_tokens"),

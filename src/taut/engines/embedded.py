@@ -49,6 +49,11 @@ class EmbeddedEngine:
         """All that llama.cpp offers."""
         return self.wire.offers
 
+    @property
+    def hears_leaving(self) -> bool:
+        """See `OpenAIEngine.hears_leaving`."""
+        return self.wire.hears_leaving
+
     def stream(self, request: Request) -> AsyncIterator[Streamed]:
         """See `taut.core.Engine.stream`."""
         return self.wire.stream(request)

@@ -126,6 +126,11 @@ class OpenAIEngine:
         return self._planner.server
 
     @property
+    def hears_leaving(self) -> bool:
+        """The server stops at once when the client of an unstreamed call goes."""
+        return self._planner.server.hears_leaving
+
+    @property
     def route(self) -> Route:
         """``auto``: chat for an empty turn, raw for a turn to be continued."""
         return self._planner.route

@@ -188,8 +188,13 @@ def _messages(settings: Settings) -> Schema:
 
 
 def _tool(schema_field: str, kind: Mapping[str, Schema]) -> Schema:
-    properties = {**kind, "name": {"type": "string", "minLength": 1}, schema_field: {"type": "object"}}
-    needed = ["name", schema_field] if schema_field == "input_schema" else ["type", "name"]
+    is_needed = schema_field == "input_schema"
+    properties = {
+        **kind,
+        "name": {"type": "string", "minLength": 1},
+        schema_field: {"type": "object"} if is_needed else OBJECT,
+    }
+    needed = ["name", schema_field] if is_needed else ["type", "name"]
     return {"type": "object", "required": needed, "properties": properties}
 
 
@@ -218,17 +223,16 @@ def _part(kind: Schema) -> Schema:
 
 
 def _response_item() -> Schema:
-    kinds = [*_responses_input._ITEMS]
+    roles = {"type": "string", "enum": list(_responses_input.ROLES)}
     return {
         "type": "object",
         "properties": {
-            "type": {
-                "type": "string",
-                "enum": kinds,
-                "description": "message where it is missing and there is a role.",
-            },
-            "role": {"type": "string", "enum": list(_responses_input.ROLES)},
-            "content": {"type": ["string", "array"]},
+            "type": {"enum": [*_responses_input._ITEMS, None], "description": "message where there is a role only."}
         },
-        "anyOf": [{"required": ["type"]}, {"required": ["role", "content"]}],
+        "anyOf": [{"required": ["type"]}, {"required": ["role"]}],
+        "if": {"properties": {"type": {"enum": ["message", None]}}},
+        "then": {
+            "required": ["role", "content"],
+            "properties": {"role": roles, "content": {"type": ["string", "array"]}},
+        },
     }

@@ -65,6 +65,8 @@ class Tap:
         self._texts: dict[str, list[str]] = {"thinking": [], "answer": []}
         self._tokens = 0
         self._has_heard = False
+        self._begun: set[int] = set()
+        self._finished: set[int] = set()
 
     def feed(self, data: bytes) -> list[Piece]:
         """Read whole events. Raises `EngineError` (garbled) for what is not the protocol."""
@@ -98,7 +100,10 @@ class Tap:
             self._reader.read(chunk, found)
         except EngineError as error:
             self.error = error
-        self.is_whole |= self._reader.finish_reason is not None
+        for choice in chunk.choices or ():
+            (self._finished if choice.finish_reason else self._begun).add(choice.index)
+        # One of several candidates may be over while others go on.
+        self.is_whole = bool(self._finished) and self._begun <= self._finished
 
     def _keep(self, found: list[Streamed]) -> list[Piece]:
         pieces = [item for item in found if isinstance(item, Piece)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import aiohttp
 from aiohttp import web
@@ -14,6 +15,7 @@ from taut.engines._exchange import Watch
 from taut.errors import EngineError, one_line
 from taut.gateway import passing
 from taut.gateway.answering import problem_of
+from taut.gateway.assembling import Gathered
 from taut.gateway.entry import Entry
 from taut.gateway.nouns import Problem
 from taut.gateway.outlet import Outlet
@@ -34,6 +36,21 @@ class Passage:
     error_event: ErrorEvent
     """A problem as the last event of a stream, in the client's protocol."""
     patience: passing.Patience = passing.Patience()
+    is_assembled: bool = False
+    """The client wants one document, and the upstream is asked to stream it."""
+
+
+class Sink(Protocol):
+    """Where whole events go: to the client, or into a document."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Something has been sent on: an error has to be told inside the stream."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Take whole events."""
+        ...
 
 
 class Relaying:
@@ -74,14 +91,20 @@ class Relaying:
         watch = passing.watch_of(self.passage.patience)
         try:
             response = await self._open(watch)
-            data = passing.readable(await passing.read_whole(response, watch))
-            self._count(self._tap.document(data))
-            self._count(self._tap.close())
+            if self.passage.is_assembled:
+                gathered = Gathered()
+                await self._pump(response, watch, gathered)
+                data = gathered.document()
+            else:
+                data = passing.readable(await passing.read_whole(response, watch))
+                self._count(self._tap.document(data))
+                self._count(self._tap.close())
         except EngineError as error:
             raise self._failed(error) from None
         finally:
             await self._leave(watch)
-        return web.Response(body=data, headers={**headers, "Content-Type": _type_of(response)})
+        content_type = "application/json" if self.passage.is_assembled else _type_of(response)
+        return web.Response(body=data, headers={**headers, "Content-Type": content_type})
 
     async def stream(self, outlet: Outlet, keep_alive_s: float) -> web.StreamResponse:
         """The upstream's events as they come. Raises `Problem` while nothing has been written."""
@@ -114,18 +137,15 @@ class Relaying:
             raise self.problem
         return response
 
-    async def _pump(self, response: aiohttp.ClientResponse, watch: Watch, outlet: Outlet) -> None:
+    async def _pump(self, response: aiohttp.ClientResponse, watch: Watch, outlet: Sink) -> None:
         if not _type_of(response).startswith("text/event-stream"):
             raise EngineError(f"the upstream answered with {_type_of(response)!r} though asked to stream")
         tap = self._tap
         try:
             async for data in passing.whole_events(response, watch):
-                was_whole = tap.is_whole
                 await self._pass_on(data, outlet)
                 if tap.is_done:
                     break
-                if tap.is_whole and not was_whole:
-                    watch.finishing()
         except EngineError as error:
             # A server that does not end the body of a whole reply harms nobody.
             if not tap.is_whole or error.kind == "garbled":
@@ -135,7 +155,7 @@ class Relaying:
             raise EngineError("the upstream ended the stream in the middle of the reply", kind="cut")
         self._count(self._tap.close())
 
-    async def _pass_on(self, data: bytes, outlet: Outlet) -> None:
+    async def _pass_on(self, data: bytes, outlet: Sink) -> None:
         """Write whole events, read before so that what cannot be read is not written."""
         if not outlet.has_begun and not passing.is_event_stream(data):
             raise EngineError("the upstream answered with what is no stream of events")

@@ -175,7 +175,8 @@ class Serving:
         settings = self.settings
         patience = Patience(settings.upstream_timeout_s, settings.upstream_idle_s, plan.deadline_s)
         path = plan.wire.PATH.removeprefix("/v1")
-        return Relaying(Passage(plan.id, plan.choice.engine, path, passed_body(plan), error_event, patience), entry)
+        engine, body, is_assembled = plan.choice.engine, passed_body(plan), is_to_be_assembled(plan)
+        return Relaying(Passage(plan.id, engine, path, body, error_event, patience, is_assembled), entry)
 
 
 def error_event(problem: Problem) -> bytes:
@@ -219,10 +220,17 @@ def passed_body(plan: Plan) -> bytes:
     return msgspec.json.encode({**values, **changes})
 
 
+def is_to_be_assembled(plan: Plan) -> bool:
+    """A reply in one piece from a server that would go on when the client leaves."""
+    return not plan.stream and not getattr(plan.choice.engine, "hears_leaving", True)
+
+
 def changes_of(plan: Plan) -> dict[str, Any]:
     """What has to change in a request that passes through."""
     model, ceiling, wish = plan.choice.engine.model, plan.limits.max_tokens, plan.granted.wish
     changes: dict[str, Any] = {} if plan.document.get("model") == model else {"model": model}
+    if is_to_be_assembled(plan):
+        changes |= {"stream": True, "stream_options": {"include_usage": True}}
     # A ceiling of null is none, and on the older route the newer name means nothing.
     names = ("max_tokens", "max_completion_tokens") if plan.protocol == "chat" else ("max_tokens",)
     if ceiling is not None and all(plan.document.get(name) is None for name in names):

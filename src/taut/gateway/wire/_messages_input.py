@@ -27,7 +27,7 @@ def read_messages(document: Document) -> tuple[Message, ...]:
     given = document.get("messages")
     if not isinstance(given, list) or not given:
         raise wrong("messages", "a list of at least one message", given)
-    system = _joined(_blocks(document.get("system") or "", "system"), "system")
+    system = _joined(_optional_blocks(document, "system", "system"), "system")
     messages: list[Message] = [{"role": "system", "content": system}] if system else []
     for index, message in enumerate(given):
         messages += _message(message, f"messages[{index}]")
@@ -58,6 +58,12 @@ def _blocks(content: Any, where: str) -> list[Document]:
     return content
 
 
+def _optional_blocks(document: Document, name: str, where: str) -> list[Document]:
+    """As `_blocks`; none where the field is missing or null."""
+    content = document.get(name)
+    return [] if content is None else _blocks(content, where)
+
+
 def _user(blocks: list[Document], where: str) -> list[Message]:
     results: list[Message] = []
     parts: list[Part] = []
@@ -73,7 +79,7 @@ def _user(blocks: list[Document], where: str) -> list[Message]:
 
 def _tool_result(block: Document, where: str) -> Message:
     parts: list[Part] = []
-    for index, inner in enumerate(_blocks(block.get("content") or "", f"{where}.content")):
+    for index, inner in enumerate(_optional_blocks(block, "content", f"{where}.content")):
         parts += _parts(inner, f"{where}.content[{index}]")
     if boolean(block, "is_error", within=where):
         # Chat messages have no such mark, and the model has to know.

@@ -49,7 +49,9 @@ def _conversation(given: Any) -> list[Message]:
 def _item(item: Any, where: str) -> Message | None:
     if not isinstance(item, dict):
         raise wrong(where, "an object such as a message", item)
-    kind = item.get("type") or ("message" if "role" in item else None)
+    kind = item.get("type")
+    if kind is None and "role" in item:
+        kind = "message"
     if kind == "item_reference":
         raise Problem(f"{where} refers to an item, but nothing is stored here: send the item itself", param=where)
     read = _ITEMS.get(kind) if isinstance(kind, str) else None

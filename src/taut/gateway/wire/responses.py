@@ -66,10 +66,10 @@ def _refuse(document: Document) -> None:
             )
     if "messages" in document:
         raise Problem("messages is no field of /v1/responses: send the conversation as input", param="messages")
-    include = document.get("include") or []
-    if not isinstance(include, list):
+    include = document.get("include")
+    if include is not None and not isinstance(include, list):
         raise _fields.wrong("include", "a list of strings", include)
-    if "message.output_text.logprobs" in include:
+    if "message.output_text.logprobs" in (include or ()):
         raise Problem("include cannot ask for logprobs: use /v1/chat/completions for them", param="include")
     refuse_candidates(document)
     _fields.mapping(document, "metadata")

@@ -195,7 +195,9 @@ class _Loop:
         if (stream.tokens["answer"] or stream.text("answer")) and not isinstance(verdict, Extend):
             self.closed = True
             if self.has_form:
-                self.session.decide("answer in form", why="the form or stop strings asked for hold for the answer alone")
+                self.session.decide(
+                    "answer in form", why="the form or stop strings asked for hold for the answer alone"
+                )
                 return None
             return None if stream.finish == "length" and self._answer_limit() != 0 else stream.finish
         if verdict is None and stream.finish == "stop":
