@@ -270,6 +270,8 @@ class Trace:
     error_kind: str | None = None
     error_status: int | None = None
     """HTTP status of the upstream server's refusal, where there was one."""
+    error_retry_after_s: float | None = None
+    """How long the upstream server asked to wait, in seconds."""
     calls: list[Call] = field(default_factory=list)
     decisions: list[dict[str, Any]] = field(default_factory=list)
     """What the method decided and why, in order: ``{"at_s": 1.2, "event": "stop", "why": "…"}``."""

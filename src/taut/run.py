@@ -99,6 +99,7 @@ async def _execute(method: Method, session: Session) -> None:
         trace.error = one_line(error)
         trace.error_kind = error.kind if isinstance(error, EngineError) else "method"
         trace.error_status = error.status if isinstance(error, EngineError) else None
+        trace.error_retry_after_s = getattr(error, "retry_after_s", None)
         trace.finish = "error"
     except asyncio.CancelledError:
         trace.finish = "cancelled"

@@ -93,6 +93,12 @@ class Replicas:
         """Every server stops at once when the client of an unstreamed call goes."""
         return all(r.engine.hears_leaving for r in self._replicas if r.engine)
 
+    def redact(self, text: str) -> str:
+        """See `OpenAIEngine.redact`; for every server."""
+        for replica in self._replicas:
+            text = replica.engine.redact(text) if replica.engine else text
+        return text
+
     @property
     def _opened(self) -> OpenAIEngine:
         assert self._first is not None, "made by open, which finds one or raises"

@@ -58,6 +58,10 @@ class EmbeddedEngine:
         """See `taut.core.Engine.stream`."""
         return self.wire.stream(request)
 
+    def redact(self, text: str) -> str:
+        """See `OpenAIEngine.redact`."""
+        return self.wire.redact(text)
+
     async def forward(self, path: str, body: bytes) -> aiohttp.ClientResponse:
         """See `OpenAIEngine.forward`."""
         return await self.wire.forward(path, body)

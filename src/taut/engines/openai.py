@@ -155,6 +155,10 @@ class OpenAIEngine:
             exchange.close()
             self._reasons_apart |= exchange.reader.reasons_apart
 
+    def redact(self, text: str) -> str:
+        """``text`` as one line that may be shown to strangers: without the key, and without the server's address."""
+        return self._http.redact(text).replace(self._http.server_url, "the upstream")
+
     async def forward(self, path: str, body: bytes) -> aiohttp.ClientResponse:
         """Send somebody's own request, untouched, to ``path`` below ``/v1`` and return the response as it comes.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from taut.core import Piece, Sampling, Task, Trace
+from taut.core import Engine, Piece, Sampling, Task, Trace
 from taut.gateway.catalog import Choice
 from taut.gateway.nouns import Ask, Grant, Outcome, Problem
 from taut.run import Onlooker, Preset, run
@@ -33,10 +33,23 @@ class Job:
 
 
 async def answer(job: Job, onlooker: Onlooker, emit: Emit) -> list[Outcome]:
-    """Run all candidates at once and return them in order. Cancelling it cancels every call upstream."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_candidate(job, index, onlooker, emit)) for index in range(job.ask.n)]
-    return [Outcome(index, task.result()) for index, task in enumerate(tasks)]
+    """Run all candidates at once and return them in order; when one fails the others are cancelled and left out.
+
+    Cancelling it cancels every call upstream.
+    """
+    tasks = [asyncio.create_task(_candidate(job, index, onlooker, emit)) for index in range(job.ask.n)]
+    pending = set(tasks)
+    try:
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            # A reply has no form for half of its choices: what the others would still cost is saved.
+            if any(task.result().error is not None for task in done):
+                break
+    finally:
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+    return [Outcome(index, task.result()) for index, task in enumerate(tasks) if not task.cancelled()]
 
 
 async def _candidate(job: Job, index: int, onlooker: Onlooker, emit: Emit) -> Trace:
@@ -59,19 +72,28 @@ def sampling_of(ask: Ask) -> Sampling:
     return replace(ask.sampling, seed=secrets.randbits(31))
 
 
-def problem_of(trace: Trace) -> Problem | None:
-    """What a client is told of a run that failed; ``None`` for one that did not."""
+def problem_of(trace: Trace, engines: Iterable[Engine] = ()) -> Problem | None:
+    """What a client is told of a run that failed; ``None`` for one that did not. Addresses of ``engines`` stay out."""
     if trace.error is None:
         return None
-    kind, status = trace.error_kind, trace.error_status
+    kind, status, sentence = trace.error_kind, trace.error_status, discreet(trace.error, engines)
     if kind == "timeout":
-        return Problem(trace.error, status=504, code="timeout_error")
+        return Problem(sentence, status=504, code="timeout_error")
     if kind == "overloaded" and status in BUSY:
         code = "rate_limit_error" if status == 429 else "overloaded_error"
-        return Problem(trace.error, status=429 if status == 429 else 503, code=code, retry_after_s=RETRY_AFTER_S)
+        wait_s = trace.error_retry_after_s or RETRY_AFTER_S
+        return Problem(sentence, status=429 if status == 429 else 503, code=code, retry_after_s=wait_s)
     if kind == "refused" and status is not None and 400 <= status < 500 and status not in (401, 403):
         # What the upstream refuses is the client's to mend, unless it is the gateway's own key.
-        return Problem(trace.error, status=status)
+        return Problem(sentence, status=status)
     if kind == "refused" and status is None:
-        return Problem(trace.error, status=400)
-    return Problem(trace.error, status=502, code="upstream_error")
+        return Problem(sentence, status=400)
+    return Problem(sentence, status=502, code="upstream_error")
+
+
+def discreet(text: str, engines: Iterable[Engine]) -> str:
+    """``text`` without keys and addresses of engines."""
+    for engine in engines:
+        if callable(redact := getattr(engine, "redact", None)):
+            text = redact(text)
+    return text

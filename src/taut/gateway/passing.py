@@ -25,7 +25,7 @@ from taut.engines._retry import retry_after_s
 from taut.engines._sse import MAX_EVENT_BYTES, EventParser
 from taut.engines._wire import Chunk, load_json
 from taut.errors import EngineError, one_line
-from taut.gateway.answering import BUSY, RETRY_AFTER_S
+from taut.gateway.answering import BUSY, RETRY_AFTER_S, discreet
 from taut.gateway.nouns import Problem
 from taut.session import estimate_tokens
 
@@ -245,7 +245,7 @@ async def read_whole(response: aiohttp.ClientResponse, watch: Watch) -> bytes:
     return bytes(data)
 
 
-async def refusal(response: aiohttp.ClientResponse, watch: Watch) -> Problem:
+async def refusal(response: aiohttp.ClientResponse, watch: Watch, engine: Engine) -> Problem:
     """What a client is told of a status that is not 200: the upstream's own reason, but for its opinion of our key."""
     try:
         reason = error_message((await read_whole(response, watch))[: 64 << 10].decode("utf-8", "replace"))
@@ -254,7 +254,7 @@ async def refusal(response: aiohttp.ClientResponse, watch: Watch) -> Problem:
     status = response.status
     if status in (401, 403):
         return Problem("the upstream refused the gateway's own key", status=502, code="upstream_error")
-    sentence = " ".join(reason.split())[:500] or f"the upstream answered {status} without a reason"
+    sentence = discreet(" ".join(reason.split())[:500], (engine,)) or f"the upstream answered {status} without a reason"
     if status in BUSY:
         code = "rate_limit_error" if status == 429 else "overloaded_error"
         wait_s = retry_after_s(response.headers) or RETRY_AFTER_S

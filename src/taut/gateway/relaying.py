@@ -132,7 +132,7 @@ class Relaying:
             self._opening = None
         self._response = response
         if response.status != 200:
-            self.problem = await passing.refusal(response, watch)
+            self.problem = await passing.refusal(response, watch, passage.engine)
             self._tap.close(str(self.problem))
             raise self.problem
         return response
@@ -177,7 +177,8 @@ class Relaying:
         self._tap.close(one_line(error))
         trace = self._trace
         trace.error_kind, trace.error_status = error.kind, error.status
-        self.problem = self._interruption or problem_of(trace) or Problem(one_line(error), status=502)
+        engines = (self.passage.engine,)
+        self.problem = self._interruption or problem_of(trace, engines) or Problem(one_line(error), status=502)
         return self.problem
 
     async def _leave(self, watch: Watch) -> None:

@@ -73,7 +73,7 @@ class Replying:
         """Run to the end and answer in one piece. Raises `Problem`."""
         async with self._running(self._seen) as run:
             outcomes = await self._end_of(run)
-        self.problem = _first_problem(outcomes)
+        self.problem = self._first_problem(outcomes)
         if self.problem is not None:
             raise self.problem
         spent, told = self.bill(outcomes)
@@ -145,17 +145,19 @@ class Replying:
         return self._writer.keep_alive(f"still at work: {calls} calls, {self._entry.tokens()[0]}")
 
     async def _close(self, outlet: Outlet, outcomes: list[Outcome]) -> web.StreamResponse:
-        spent, told = self.bill(outcomes)
-        self.problem = _first_problem(outcomes)
-        if self.problem is not None and not outlet.has_begun:
-            raise self.problem
-        opening = b"" if outlet.has_begun else self._writer.begin()
+        self.problem = self._first_problem(outcomes)
         if self.problem is not None:
-            closing = self._writer.fail(self.problem, spent, told)
-        else:
-            closing = self._unshown(outcomes) + self._writer.end(outcomes, spent, told)
+            if not outlet.has_begun:
+                raise self.problem
+            return await self._break_off(outlet, self.problem)
+        opening = b"" if outlet.has_begun else self._writer.begin()
+        closing = self._unshown(outcomes) + self._writer.end(outcomes, *self.bill(outcomes))
         await outlet.write(opening + closing)
         return await outlet.end()
+
+    def _first_problem(self, outcomes: Sequence[Outcome]) -> Problem | None:
+        engines = self.job.choice.engines.values()
+        return next((problem for outcome in outcomes if (problem := problem_of(outcome.trace, engines))), None)
 
     def _unshown(self, outcomes: Sequence[Outcome]) -> bytes:
         """Answers of methods that show nothing while they work, such as a vote among several candidates."""
@@ -173,8 +175,3 @@ class Replying:
         spent, told = self.bill([Outcome(index, trace) for index, trace in enumerate(self.traces)])
         await outlet.write(self._writer.fail(problem, spent, told))
         return await outlet.end()
-
-
-def _first_problem(outcomes: Sequence[Outcome]) -> Problem | None:
-    """A reply with one candidate that failed is a failed reply: there is no form for half a choice."""
-    return next((problem for outcome in outcomes if (problem := problem_of(outcome.trace))), None)
