@@ -12,15 +12,17 @@ from taut.config import Config
 from taut.core import FEATURES, Reply, Request, Sampling
 from taut.dialects import by_name
 from taut.engines.fake import FakeEngine, Scripted
+from taut.engines.openai import OpenAIEngine
 from taut.gateway.budget import grant
 from taut.gateway.catalog import Choice
 from taut.gateway.nouns import Ask, Wish
 from taut.gateway.settings import EFFORT, Limits, Settings
 from taut.run import Preset
 from taut.session import Session
+from tests.engines.fake_upstream import FakeUpstream
 from tests.gateway.asking import CHAT, COMPLETIONS, MESSAGES, RESPONSES, Got, ask
 from tests.gateway.conftest import Serve
-from tests.gateway.scripts import KEY, QUESTION
+from tests.gateway.scripts import KEY, QUESTION, said
 
 WORDS = 2000
 THOUGHT = " ".join(f"w{n}" for n in range(WORDS))
@@ -330,7 +332,7 @@ async def test_a_model_without_marks_has_nothing_to_limit(serve: Serve) -> None:
     main = FakeEngine(lambda _: Scripted(answer=ANSWER), dialect=by_name("plain"))
     async with serve(main) as url:
         got = await ask(url, thinking_token_budget=12)
-    assert (got.text(), got.budget["mechanism"], got.budget["kept"]) == (ANSWER, "none", True)
+    assert (got.text(), got.budget["mechanism"], got.budget["kept"]) == (ANSWER, "none", None)
     assert "does not mark its thinking" in got.budget["why"]
 
 
@@ -350,3 +352,26 @@ def test_a_method_that_calls_in_its_own_way_is_not_said_to_keep_a_budget() -> No
     assert (granted.mechanism, granted.enforced, granted.budget_tokens) == ("none", False, 12)
     assert "a way of its own" in granted.why
     assert run_as is preset
+
+
+async def test_a_server_of_unknown_marks_with_a_budget_of_its_own_keeps_it_natively(serve: Serve) -> None:
+    # What taut doctor prints for a hosted server whose dialect nobody knows.
+    offers = frozenset({"seed", "thinking_budget", "token_counts"})
+    main = FakeEngine(lambda _: Scripted("One two three.", ANSWER), dialect=by_name("plain"), offers=offers)
+    async with serve(main, unenforceable="refuse") as url:
+        got = await ask(url, model="direct", thinking_token_budget=12)
+        off = await ask(url, model="direct", reasoning_effort="none")
+    assert (got.text(), got.budget["mechanism"], got.budget["kept"]) == (ANSWER, "native", True)
+    assert (off.status, off.budget["mechanism"]) == (200, "native")
+    assert [request.thinking_budget_tokens for request in main.requests] == [12, 0]
+
+
+async def test_a_ceiling_leaves_a_model_that_does_not_think_untouched(serve: Serve) -> None:
+    async with FakeUpstream((said("It is 3."),), kind="vllm") as server:
+        engine = await OpenAIEngine.open(server.url)
+        async with serve(engine, max_thinking_tokens=100) as url:
+            got = await ask(url, model=engine.model, stream=True, logprobs=True)
+        await engine.close()
+    assert got.text() == "It is 3."
+    assert not any("taut" in event for event in got.events)
+    assert server.calls[-1].body["logprobs"] is True

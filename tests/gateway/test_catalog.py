@@ -26,22 +26,23 @@ def catalog(engines: Mapping[str, Engine] | None = None, efforts: tuple[str, ...
 
 
 def test_presets_are_listed_before_the_models() -> None:
-    assert [entry["id"] for entry in catalog().models()] == ["direct", "concise", "fake-thinker", "giant"]
+    assert [entry["id"] for entry in catalog().models()] == ["direct", "concise", "fake-thinker", "giant", "big"]
 
 
 @pytest.mark.parametrize(
     ("model", "preset", "engine", "plain", "suffix"),
     [
         ("concise", "concise", "main", False, None),
-        ("fake-thinker", "direct", "main", True, None),
-        ("main", "direct", "main", True, None),
-        ("giant", "direct", "big", True, None),
-        ("big", "direct", "big", True, None),
+        ("fake-thinker", "engine", "main", True, None),
+        ("main", "engine", "main", True, None),
+        ("giant", "engine", "big", True, None),
+        ("big", "engine", "big", True, None),
         ("concise@big", "concise", "big", False, None),
         ("concise@giant", "concise", "big", False, None),
         ("concise(512)", "concise", "main", False, "512"),
         ("concise@big(low)", "concise", "big", False, "low"),
-        ("giant(none)", "direct", "big", True, "none"),
+        ("concise(64)@big", "concise", "big", False, "64"),
+        ("giant(none)", "engine", "big", True, "none"),
     ],
 )
 def test_a_name_stands_for(model: str, preset: str, engine: str, plain: bool, suffix: str | None) -> None:
@@ -59,8 +60,8 @@ def test_the_taut_field_puts_a_preset_on_any_engine() -> None:
     ("model", "preset", "status", "says"),
     [
         ("concice", None, 404, "did you mean 'concise'?"),
-        ("concise(hihg)", None, 404, "no model 'concise(hihg)'"),
-        ("concise@small", None, 404, "no model 'concise@small'"),
+        ("concise(hihg)", None, 404, "'hihg' after 'concise' is neither a number of thinking tokens nor an effort"),
+        ("concise@small", None, 404, "no engine 'small'"),
         ("brief@big", None, 400, "no preset 'brief'"),
         ("giant", "concice", 400, "did you mean 'concise'?"),
         ("direct", "concise", 400, "is a preset already"),
@@ -97,7 +98,7 @@ def test_a_models_name_may_hold_an_at_sign() -> None:
 
 def test_two_engines_of_one_model_are_told_apart_by_their_names() -> None:
     twins = catalog({"here": FakeEngine(), "there": FakeEngine()})
-    assert [entry["id"] for entry in twins.models()][2:] == ["fake-thinker", "there"]
+    assert [entry["id"] for entry in twins.models()][2:] == ["fake-thinker", "there", "here"]
     assert twins.choose("fake-thinker").engine_name == "here"
     assert twins.choose("there").engine_name == "there"
     assert twins.choose("concise").engine_name == "here"

@@ -88,7 +88,7 @@ async def test_a_receipt_that_is_wanted_makes_the_reply_tauts_own(serve: Serve) 
     async with upstream(reasoned()) as (server, engine), serve(engine) as url:
         got = await ask(url, model=MODEL, taut={"receipt": True})
         assert "taut" not in server.calls[-1].body
-    assert (got.text(), got.text("reasoning"), got.receipt["preset"]) == ("It is 3.", "Let me add.", "direct")
+    assert (got.text(), got.text("reasoning"), got.receipt["preset"]) == ("It is 3.", "Let me add.", "engine")
     assert got.receipt["tokens"]["total"] == 4
 
 

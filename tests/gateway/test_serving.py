@@ -72,8 +72,8 @@ async def test_the_list_has_presets_and_models_and_each_can_be_looked_up(serve: 
         ({"model": "concise"}, "concise", "small"),
         ({"model": "concise@giant"}, "concise", "large"),
         ({"model": "giant", "taut": {"preset": "concise"}}, "concise", "large"),
-        ({"model": "engine2"}, "direct", "large"),
-        ({"model": "main(3)"}, "direct", "small"),
+        ({"model": "engine2"}, "engine", "large"),
+        ({"model": "main(3)"}, "engine", "small"),
     ],
 )
 async def test_a_name_and_the_taut_field_choose_preset_and_engine(

@@ -45,10 +45,10 @@ ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--baseline", {"type": Path, "metavar": "RUN", "help": BASELINE}),
     (
         "--allow-host",
-        {"action": "append", "dest": "allow_hosts", "metavar": "NAME", "help": "serve this Host, keyless"},
+        {"action": "append", "dest": "allow_hosts", "metavar": "NAME", "help": "a further name of this gateway"},
     ),
-    ("--no-keys", {"action": "store_true", "default": None, "help": "let in everybody who can reach it, and say"}),
-    ("--yes-without-keys", {"action": "store_true", "default": None, "help": "so twice, beyond loopback"}),
+    ("--no-keys", {"action": "store_true", "default": None, "help": "let in everybody who can reach it"}),
+    ("--yes-without-keys", {"action": "store_true", "default": None, "help": "needed with --no-keys beyond loopback"}),
 )
 NOT_SETTINGS = ("engine", "config", "main", "verb")
 

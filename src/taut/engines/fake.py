@@ -111,7 +111,7 @@ class FakeEngine:
                     break
                 await asyncio.sleep(self.token_s)
                 if request.deadline_s is not None and time.monotonic() - began > request.deadline_s:
-                    raise EngineError(f"no answer within {request.deadline_s:g} s", kind="timeout")
+                    raise EngineError(f"no answer within {request.deadline_s:.3g} s", kind="timeout")
                 done[kind] += 1
                 yield Piece(kind, text, 1, _logprobs(text, request))
             if turn.error and len(tokens) <= turn.error_after_tokens:

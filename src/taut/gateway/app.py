@@ -26,6 +26,8 @@ from taut.gateway.wire import chat, completions, messages, responses
 
 WIRES: tuple[ModuleType, ...] = (chat, completions, responses, messages)
 MB = 1_000_000
+ID_PREFIXES = ("chatcmpl-", "cmpl-", "resp_", "msg_")
+"""Of the ids in replies."""
 SERVING: web.AppKey[Serving] = web.AppKey("serving", Serving)
 
 
@@ -121,8 +123,9 @@ def _answering(serving: Serving, wire: ModuleType) -> Handler:
 
 def _models(serving: Serving, keyring: Keyring) -> Handler:
     async def models(request: web.Request) -> web.Response:
-        check_request(request, keyring, serving.settings)
-        return json({"object": "list", "data": serving.catalog.models()})
+        key = check_request(request, keyring, serving.settings)
+        listed = serving.catalog.models()
+        return json({"object": "list", "data": [one for one in listed if key is None or key.allows(one["id"])]})
 
     return models
 
@@ -159,7 +162,7 @@ def _openapi(serving: Serving, keyring: Keyring) -> Handler:
 def _answer_now(serving: Serving, keyring: Keyring, siblings: Siblings) -> Handler:
     async def answer_now(request: web.Request) -> web.Response:
         key = check_request(request, keyring, serving.settings)
-        name = request.match_info["id"]
+        name = _bare(request.match_info["id"])
         owner = None if key is None or key.admin else key.name
         if not await siblings.answer_now(name, owner):
             raise Problem(
@@ -175,3 +178,8 @@ def _answer_now(serving: Serving, keyring: Keyring, siblings: Siblings) -> Handl
 def json(document: Any, status: int = 200) -> web.Response:
     """A JSON reply."""
     return web.Response(body=msgspec.json.encode(document), status=status, content_type="application/json")
+
+
+def _bare(name: str) -> str:
+    """A request's id without a protocol's prefix: clients hold it with one."""
+    return next((name.removeprefix(prefix) for prefix in ID_PREFIXES if name.startswith(prefix)), name)

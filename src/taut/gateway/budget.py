@@ -30,7 +30,10 @@ from taut.run import Preset
 
 NO_MARKS = "this model does not mark its thinking, so there is nothing to limit"
 
-UNKNOWN_MARKS = "how this model marks its thinking is not known, and engine {engine!r} cannot continue a turn"
+UNKNOWN_MARKS = (
+    "how this model marks its thinking is not known, and engine {engine!r} cannot continue a turn; what it can do is "
+    "found out by 'taut doctor'"
+)
 UNABLE = (
     "engine {engine!r} has no thinking budget of its own, and here it can neither continue a turn nor switch "
     "thinking off"
@@ -52,10 +55,11 @@ def grant(ask: Ask, choice: Choice, settings: Settings, limits: Limits) -> tuple
     tokens, why = _budget(wish, settings.effort, limits.max_thinking_tokens)
     preset = choice.preset
     leaf = _leaf(preset.method)
-    if not engine.dialect.thinks and not isinstance(leaf, Thinking):
+    if not engine.dialect.thinks and "thinking_budget" not in engine.offers and not isinstance(leaf, Thinking):
         if (wish.field or tokens is not None) and "prefill" not in engine.offers:
             return _unenforced(ask, tokens, choice, settings, UNKNOWN_MARKS), preset
-        return Grant(wish, tokens, wish.think, "none", why=NO_MARKS if wish.field else ""), preset
+        enforced, why = (None, NO_MARKS) if wish.field else (True, "")
+        return Grant(wish, tokens, wish.think, "none", enforced, why), preset
     if isinstance(leaf, NoThinking):
         return Grant(wish, 0, False, "preset", why=why), preset
     if tokens is not None and not isinstance(leaf, Direct | Thinking):
@@ -63,7 +67,7 @@ def grant(ask: Ask, choice: Choice, settings: Settings, limits: Limits) -> tuple
     mechanism = _mechanism(tokens, engine, leaf, ask)
     if tokens is not None and mechanism == "none":
         return _unenforced(ask, tokens, choice, settings, UNABLE), preset
-    method = _with_leaf(preset.method, _controlled(leaf, tokens, engine))
+    method = _with_leaf(preset.method, _controlled(leaf, tokens, engine, mechanism))
     if wish.think and tokens != 0:
         method = ThinkingOn(method)
     return Grant(wish, tokens, wish.think, mechanism, why=why), Preset(preset.name, method)
@@ -114,17 +118,20 @@ def _mechanism(tokens: int | None, engine: Engine, leaf: Method, ask: Ask) -> Me
         return "none"
     can_switch = "thinking_switch" in engine.offers and engine.dialect.off.kind not in ("none", "prefill")
     can_continue = "prefill" in engine.offers and why_not_raw(ask.messages, ask.sampling.extra) is None
-    if tokens == 0:
-        return "switch" if can_switch or can_continue else "none"
+    is_native = "thinking_budget" in engine.offers
+    if tokens == 0 and engine.dialect.thinks and (can_switch or can_continue):
+        return "switch"
     only_caps = not isinstance(leaf, Thinking) or leaf.rule.only_caps
-    if "thinking_budget" in engine.offers and engine.dialect.thinks and (only_caps or not can_continue):
+    if is_native and (only_caps or not can_continue):
         return "native"
+    if not engine.dialect.thinks and not isinstance(leaf, Thinking):
+        return "none"
     return "loop" if can_continue or can_switch else "none"
 
 
 def _unenforced(ask: Ask, tokens: int | None, choice: Choice, settings: Settings, reason: str) -> Grant:
     wish = ask.wish
-    why = reason.format(engine=choice.engine.name)
+    why = reason.format(engine=choice.engine_name)
     if settings.unenforceable == "refuse" and wish.field:
         raise Problem(f"{wish.field} cannot be enforced: {why}", param=wish.field)
     mechanism: Mechanism = "passed on" if choice.is_plain and _can_pass_on(ask) else "none"
@@ -138,15 +145,16 @@ def _can_pass_on(ask: Ask) -> bool:
     return wish.effort is not None or (is_field and ask.protocol in PASSABLE)
 
 
-def _controlled(leaf: Method, tokens: int | None, engine: Engine) -> Method:
+def _controlled(leaf: Method, tokens: int | None, engine: Engine, mechanism: Mechanism) -> Method:
     """The innermost call with thinking under control."""
-    if tokens == 0:
+    if mechanism == "switch":
         return NoThinking()
     if isinstance(leaf, Thinking):
         ceilings = [item for item in (tokens, leaf.thinking_ceiling_tokens) if item is not None]
         return dataclasses.replace(leaf, thinking_ceiling_tokens=min(ceilings, default=None))
     # Without a way to continue or to ask again, the loop could not take an answer that does not come by itself.
-    if not isinstance(leaf, Direct) or (tokens is None and engine.offers.isdisjoint(("prefill", "thinking_switch"))):
+    cannot_mend = engine.offers.isdisjoint(("prefill", "thinking_switch")) or not engine.dialect.thinks
+    if not isinstance(leaf, Direct) or (tokens is None and cannot_mend):
         return leaf
     return Thinking(BudgetForcing(max_thinking_tokens=tokens))
 

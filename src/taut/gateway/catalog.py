@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,10 @@ from taut.gateway.wishes import split_suffix
 from taut.methods.prompt_based.direct import Direct
 from taut.run import Preset, check_needs
 
-PLAIN = "direct"
-"""The preset of an engine's own model where it cannot pass through untouched."""
+PLAIN = "engine"
+"""The preset's name of an engine's own model that cannot pass through untouched."""
+_UNNAMED = re.compile(r"main|engine\d+")
+"""Names of engines that nobody has chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class Choice:
     """The engine's own model, nothing else asked for: may pass through."""
     suffix: str | None = None
     """What stood in brackets after the name."""
+    name: str = ""
+    """As a key's patterns see it: without the brackets."""
 
     @property
     def engine(self) -> Engine:
@@ -71,22 +76,36 @@ class Catalog:
     def choose(self, model: str, preset: str | None = None) -> Choice:
         """What ``model`` (and the ``taut.preset`` field) ask for. Raises `Problem` 404 or 400."""
         name, suffix = (model, None) if self._knows(model) else split_suffix(model, self._efforts)
-        wanted, _, engine = name.partition("@")
         if preset is not None:
-            return self._preset(preset, self._engine(name), suffix)
+            return self._preset(preset, self._engine(name), suffix, "taut.preset")
         if name in self.presets:
             return self._preset(name, self.main, suffix)
         if name in self._plain:
-            return self._chosen(Preset(PLAIN, Direct()), self._plain[name], suffix, is_plain=True)
-        if engine and engine in self._plain:
-            return self._preset(wanted, self._plain[engine], suffix)
-        raise self._unknown(name)
+            engine = self._plain[name]
+            return Choice(Preset(PLAIN, Direct()), engine, self._parts(engine), is_plain=True, suffix=suffix, name=name)
+        wanted, sign, engine = name.partition("@")
+        if not sign:
+            raise self._unknown(name)
+        if suffix is None and wanted not in self.presets:
+            # The brackets may stand at either end: concise(64)@big.
+            wanted, suffix = split_suffix(wanted, self._efforts)
+        if engine not in self._plain:
+            if wanted not in self.presets:
+                raise self._unknown(name)
+            known = [*self.engines]
+            raise _not_found(f"there is no engine {engine!r}{nearest(engine, known)}; there are: {', '.join(known)}")
+        return self._preset(wanted, self._plain[engine], suffix)
 
     def models(self) -> list[dict[str, Any]]:
-        """The entries of ``/v1/models``: presets first, then the engines' own models."""
+        """The entries of ``/v1/models``: presets first, then the engines' own models, and the engines' names."""
         listed = [self._entry(name, f"preset on {self.engines[self.main].model}") for name in self.presets]
         own = dict.fromkeys(self._own_name(name) for name in self.engines)
-        return listed + [self._entry(name, "engine") for name in own]
+        also = [name for name in self.engines if name not in own and not _UNNAMED.fullmatch(name)]
+        return (
+            listed
+            + [self._entry(name, "engine") for name in own]
+            + [self._entry(name, f"engine, another name of {self.engines[name].model}") for name in also]
+        )
 
     def _entry(self, name: str, what: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": 0, "owned_by": "taut", "taut": {"kind": what}}
@@ -120,19 +139,15 @@ class Catalog:
             )
         raise self._unknown(name)
 
-    def _preset(self, name: str, engine: str, suffix: str | None) -> Choice:
+    def _preset(self, name: str, engine: str, suffix: str | None, param: str = "model") -> Choice:
         if name not in self.presets:
             known = ", ".join(self.presets)
-            raise Problem(
-                f"there is no preset {name!r}{nearest(name, self.presets)}; there are: {known}", param="taut.preset"
-            )
+            raise Problem(f"there is no preset {name!r}{nearest(name, self.presets)}; there are: {known}", param=param)
         reason = self._why_not(self.presets[name], engine)
         if reason is not None:
             raise Problem(reason, param="model")
-        return self._chosen(self.presets[name], engine, suffix)
-
-    def _chosen(self, preset: Preset, engine: str, suffix: str | None, *, is_plain: bool = False) -> Choice:
-        return Choice(preset, engine, self._parts(engine), is_plain, suffix)
+        asked = name if engine == self.main else f"{name}@{engine}"
+        return Choice(self.presets[name], engine, self._parts(engine), suffix=suffix, name=asked)
 
     def _parts(self, engine: str) -> dict[str, Engine]:
         return {**self.engines, "main": self.engines[engine]}
@@ -141,14 +156,20 @@ class Catalog:
         try:
             check_needs(preset, self._parts(engine))
         except UsageError as error:
-            return str(error)
+            # By the name that the operator gave it: its address is no client's business.
+            return str(error).replace(self.engines[engine].name, engine)
         return None
 
     def _unknown(self, name: str) -> Problem:
+        base, sign, rest = name.partition("(")
+        if sign and rest.endswith(")") and self._knows(base):
+            efforts = ", ".join(self._efforts)
+            return _not_found(
+                f"{rest[:-1]!r} after {base!r} is neither a number of thinking tokens nor an effort: none, {efforts}"
+            )
         known = [entry["id"] for entry in self.models()]
-        return Problem(
-            f"there is no model {name!r}{nearest(name, known)}; there are: {', '.join(known)}",
-            status=404,
-            code="not_found_error",
-            param="model",
-        )
+        return _not_found(f"there is no model {name!r}{nearest(name, known)}; there are: {', '.join(known)}")
+
+
+def _not_found(sentence: str) -> Problem:
+    return Problem(sentence, status=404, code="not_found_error", param="model")

@@ -102,8 +102,8 @@ class Grant:
     """Thinking tokens in force; ``None``: no limit of the gateway's."""
     think: bool | None = None
     mechanism: Mechanism = "none"
-    enforced: bool = True
-    """What was asked is seen to. True as well where nothing was asked."""
+    enforced: bool | None = True
+    """What was asked is seen to; ``None`` where there is nothing to see to."""
     why: str = ""
     """Why it is not enforced, or why less is in force than was asked, in one sentence."""
 

@@ -146,8 +146,8 @@ class Prometheus:
                 self._cached.labels(preset).inc(call.usage.cached.tokens)
 
     def _count_budget(self, traces: Sequence[Trace], grant: Grant) -> None:
-        kept = {True: "true", False: "false", None: "unknown"}[receipt.is_kept(grant, traces)]
-        enforced = "true" if receipt.is_enforced(grant, traces) else "false"
+        words = {True: "true", False: "false", None: "unknown"}
+        kept, enforced = words[receipt.is_kept(grant, traces)], words[receipt.is_enforced(grant, traces)]
         self._budgets.labels(receipt.mechanism(grant, traces), enforced, kept).inc()
 
     def _labels(self, way: Way) -> tuple[str, str, str]:

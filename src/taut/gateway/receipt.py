@@ -15,6 +15,8 @@ from taut.gateway.nouns import Grant, Outcome, Receipt, Spent
 from taut.methods.output_based.thinking import NATIVE_SLACK_TOKENS
 
 SAFE_DECISION_CHARS = 200
+WORDS = {True: "true", False: "false", None: "no budget"}
+"""In headers."""
 DROPPED_FACTS = frozenset({"text"})
 """Of decisions: what was put into the model's mouth is in the trace."""
 
@@ -75,9 +77,13 @@ def mechanism(grant: Grant, traces: Sequence[Trace]) -> str:
     return "none" if _events(traces, "not enforced") else grant.mechanism
 
 
-def is_enforced(grant: Grant, traces: Sequence[Trace]) -> bool:
-    """What was asked has been seen to."""
-    return grant.enforced and (grant.budget_tokens is None or not _events(traces, "not enforced"))
+def is_enforced(grant: Grant, traces: Sequence[Trace]) -> bool | None:
+    """What was asked has been seen to; ``None`` where nothing was asked, or there is nothing to limit."""
+    if grant.enforced is not True:
+        return grant.enforced
+    if grant.budget_tokens is None and not grant.wish.field:
+        return None
+    return grant.budget_tokens is None or not _events(traces, "not enforced")
 
 
 def is_kept(grant: Grant, traces: Sequence[Trace]) -> bool | None:
@@ -85,7 +91,7 @@ def is_kept(grant: Grant, traces: Sequence[Trace]) -> bool | None:
 
     A server's own budget is kept when it is passed by no more than the words with which it closes the thought.
     """
-    if grant.budget_tokens is None or not any(trace.calls for trace in traces):
+    if grant.budget_tokens is None or grant.enforced is None or not any(trace.calls for trace in traces):
         return None
     slack = NATIVE_SLACK_TOKENS if grant.mechanism in ("native", "passed on") else 0
     return all(tally_calls(trace.calls)["thinking"].total <= grant.budget_tokens + slack for trace in traces)
@@ -147,18 +153,17 @@ def headers(request_id: str, preset: str, engine: str, grant: Grant) -> dict[str
         "x-taut-asked": _header(asked),
         "x-taut-thinking-budget": tokens,
         "x-taut-mechanism": grant.mechanism,
-        "x-taut-enforced": "true" if grant.enforced else "false",
+        "x-taut-enforced": WORDS[is_enforced(grant, ())],
     }
 
 
 def closing_headers(receipt: Receipt) -> dict[str, str]:
     """What is known when all is over, for a reply that is not streamed."""
     told = receipt["budget"]
-    kept = {True: "true", False: "false", None: "no budget"}[told["kept"]]
     return {
         "x-taut-mechanism": str(told["mechanism"]),
-        "x-taut-enforced": "true" if told["enforced"] else "false",
-        "x-taut-kept": kept,
+        "x-taut-enforced": WORDS[told["enforced"]],
+        "x-taut-kept": WORDS[told["kept"]],
         "x-taut-thinking-tokens": str(receipt["tokens"]["thinking"]),
         "x-taut-completion-tokens": str(receipt["tokens"]["total"]),
     }

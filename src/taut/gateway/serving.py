@@ -125,9 +125,9 @@ class Serving:
         name = read_model(document)
         options = read_options(document)
         choice = self.catalog.choose(name, options.preset)
-        for asked in (name if choice.suffix is None else split_suffix(name, efforts)[0], options.preset):
-            if asked is not None:
-                check_model(key, asked)
+        check_model(key, choice.name)
+        if options.preset is not None:
+            check_model(key, split_suffix(name, efforts)[0])
         wish, taken = read_wish(document, choice.suffix, efforts=efforts)
         check_limits(document, limits)
         stream = document.get("stream") is True
@@ -135,14 +135,15 @@ class Serving:
         may_pass = may_pass and not options.receipt and options.preset is None and not wish.exclude
         deadline_s = min((s for s in (options.deadline_s, limits.deadline_s) if s is not None), default=None)
         understood = Plan(request_id, wire, document, body, choice, Grant(wish), stream, limits, deadline_s)
-        if may_pass and not wish.field and limits.max_thinking_tokens is None:
+        has_nothing_to_limit = not choice.engine.dialect.thinks and "prefill" in choice.engine.offers
+        if may_pass and not wish.field and (limits.max_thinking_tokens is None or has_nothing_to_limit):
             return understood
         # The catalog knows which brackets are a suffix, and which belong to a model's name.
         ask: Ask = dataclasses.replace(wire.read(document, efforts=efforts), wish=wish)
         ask = with_ceiling(ask, limits)
         granted, preset = grant(ask, choice, self.settings, limits)
         understood = dataclasses.replace(understood, granted=granted)
-        if may_pass and not granted.enforced:
+        if may_pass and granted.enforced is False:
             return understood
         refuse_for_presets(ask)
         ask = with_wish(ask, taken) if granted.mechanism == "passed on" else with_effort(ask, choice.engine)

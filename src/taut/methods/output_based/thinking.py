@@ -86,12 +86,18 @@ class Thinking:
 
     async def __call__(self, session: Session) -> Reply:
         """Answer the prompt."""
-        obstacle = session.why_not_continue()
+        obstacle = session.why_not_continue() or self._why_only_the_server(session)
         if obstacle is None:
             return await _Loop(session, self).run()
         ceiling = session.sampling.max_tokens
         room = self.answer_room(ceiling)
         return await think_without_continuing(session, Uncut(obstacle, self.cap_tokens, ceiling, room))
+
+    def _why_only_the_server(self, session: Session) -> str | None:
+        """Why the thinking cannot be followed from here; ``None`` if it can, or nobody else could."""
+        engine = session.engine()
+        is_known = engine.dialect.thinks or "thinking_budget" not in engine.offers
+        return None if is_known or not self.rule.only_caps else "how this model marks its thinking is not known"
 
 
 class _Loop:
@@ -149,7 +155,7 @@ class _Loop:
         """One stretch of thinking. Returns how the call finished if it brought the whole answer too."""
         limit = self._thinking_limit()
         if limit == 0:
-            self._close(LIMIT_REACHED)
+            self._close(self._limit_reached())
             return None
         before = self.tokens["thinking"]
         async with self._stream_thinking(limit) as stream:
@@ -205,7 +211,7 @@ class _Loop:
         if isinstance(verdict, Extend):
             self._extend(verdict)
         else:
-            self._close(verdict or LIMIT_REACHED)
+            self._close(verdict or self._limit_reached())
         return None
 
     def _extend(self, verdict: Extend) -> None:
@@ -213,6 +219,12 @@ class _Loop:
         thinking = self._text("thinking")
         self.written["thinking"] = [thinking.rstrip()]
         self._take(Piece("thinking", f"\n{verdict.text}" if thinking else verdict.text))
+
+    def _limit_reached(self) -> Stop:
+        """Which limit it was: the cap, or what the ceiling of the whole response leaves beside the answer's room."""
+        if self.ceiling is None or (self.cap is not None and self.cap <= self.ceiling - self.room):
+            return LIMIT_REACHED
+        return Stop(f"room for the answer is kept: {self.room} of the {self.ceiling} tokens at most")
 
     def _close(self, verdict: Stop) -> None:
         self.session.decide("stop", why=verdict.why, thinking_tokens=self.tokens["thinking"])
