@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -13,6 +14,7 @@ import pytest
 from taut.engines.openai import OpenAIEngine
 from taut.gateway.passing import NAME
 from tests.engines.fake_upstream import DONE, MODEL, FakeUpstream, Reply, chat, event, raw, stream_of, usage
+from tests.gateway import scripts
 from tests.gateway.asking import CHAT, COMPLETIONS, Got, ask
 from tests.gateway.conftest import Serve
 from tests.gateway.scripts import KEY, document, endless, reasoned, refused, until, upstream
@@ -189,3 +191,66 @@ async def test_a_document_reply_counts_its_tokens(serve: Serve) -> None:
     async with upstream(document({"role": "assistant", "content": "It is 3."})) as (_, engine), serve(engine) as url:
         got = await ask(url, model=MODEL)
         assert got.body["usage"]["completion_tokens"] == 4
+
+
+SECRET = "sk-secret-0123456789"
+QUOTING = {
+    "an error object": Reply([b'{"error": {"message": "bad key sk-secret-0123456789"}}'], status=400),
+    "a web page": Reply([b"<title>key sk-secret-0123456789 is wrong</title>"], status=500, content_type="text/html"),
+    "in the stream": Reply([b'data: {"error": {"message": "Bearer sk-secret-0123456789?", "code": 500}}\n\n']),
+    "in the model's name": Reply(
+        [b'data: {"model": "sk-secret-0123456789", "choices": [{"delta": {"content": "a"}}]}\n\n']
+    ),
+    "cut off": Reply(
+        [b"data: nonsense nonsense nonsense nonsense nonsense nonsense nonsense sk-secret-0123456789\n\n"]
+    ),
+}
+
+
+@pytest.mark.parametrize("model", ["fake-model", "direct"])
+@pytest.mark.parametrize("reply", QUOTING.values(), ids=QUOTING)
+async def test_a_key_that_the_upstream_quotes_comes_back_nowhere(
+    serve: Serve, tmp_path: Path, reply: Reply, model: str
+) -> None:
+    async with FakeUpstream((reply,)) as server:
+        engine = await OpenAIEngine.open(server.url, api_key=SECRET, max_retries=0)
+        async with serve(engine, traces=str(tmp_path), store_prompts=True) as url:
+            got = await ask(url, model=model, stream=True)
+        await engine.close()
+    kept = (tmp_path / "traces.jsonl").read_text()
+    for text in (got.data.decode(), kept, str(got.headers)):
+        assert SECRET[:10] not in text
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"max_tokens": "99"}, "max_tokens"),
+        ({"max_tokens": -1}, "max_tokens"),
+        ({"max_tokens": [5]}, "max_tokens"),
+        ({"n_predict": 101}, "n_predict"),
+        ({"n": "3"}, "n"),
+        ({"stream": 1}, "stream"),
+    ],
+)
+async def test_no_form_of_a_number_gets_past_a_limit(serve: Serve, fields: dict[str, Any], param: str) -> None:
+    async with FakeUpstream((scripts.said("a"),)) as server:
+        engine = await OpenAIEngine.open(server.url, max_retries=0)
+        async with serve(engine, max_tokens=100) as url:
+            got = await ask(url, model="fake-model", **fields)
+        await engine.close()
+    assert (got.status, got.problem["param"]) == (400, param)
+    assert server.calls == []
+
+
+async def test_candidates_of_several_prompts_are_counted_together_and_nothing_is_said_twice(serve: Serve) -> None:
+    async with FakeUpstream((scripts.said("a"),)) as server:
+        engine = await OpenAIEngine.open(server.url, max_retries=0)
+        async with serve(engine, n=4) as url:
+            many = await ask(url, COMPLETIONS, model="fake-model", prompt=["a", "b"], n=3)
+            body = b'{"model": "fake-model", "n": 9, "messages": [{"role": "user", "content": "a"}], "\\u006e": 1}'
+            twice = await ask(url, data=body)
+        await engine.close()
+    assert (many.status, many.problem["param"]) == (400, "n")
+    assert (twice.status, twice.problem["param"]) == (400, "n")
+    assert server.calls == []

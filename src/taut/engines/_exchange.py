@@ -183,7 +183,7 @@ class Exchange:
             raise self._watch.error or self._http.translate(error) from None
         if self._watch.error is not None and self.reader.finish_reason is None:
             raise self._watch.error
-        return data
+        return self._http.clean(data)
 
     def _hear(self, payloads: list[bytes], out: list[Streamed]) -> None:
         has_finished, is_news = self.reader.finish_reason is not None, False

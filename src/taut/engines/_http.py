@@ -19,6 +19,8 @@ from taut.errors import EngineError, UsageError, one_line
 KEEP_ALIVE_S = 4.0
 """Below the 5 s after which llama.cpp and uvicorn drop an idle connection: reusing a dropped one fails."""
 KEY_REFUSED = (401, 403)
+SHOWN_AT_MOST = 8
+"""Characters of a key by which it is recognised where it was cut off."""
 MAX_ERROR_BYTES = 64 << 10
 MAX_DOCUMENT_BYTES = 16 << 20
 """Of one JSON answer; a list of 100,000 models has less."""
@@ -218,11 +220,22 @@ class Http:
     def redact(self, text: str) -> str:
         """``text`` as one whole line without any secret that was sent, in case a server echoes it."""
         text = whole_text(text)
-        for name, value in self._headers.items():
-            if name.lower() in _SECRET_HEADERS:
-                secret = value.removeprefix("Bearer ").strip()
-                text = text.replace(secret, "***") if secret else text
+        for secret in self._secrets():
+            # By its beginning: where a server's words were cut off, a part of the key may be left.
+            text = re.sub(re.escape(secret[:SHOWN_AT_MOST]) + r"\S*", "***", text)
         return " ".join(text.split())[:300]
+
+    def clean(self, data: bytes) -> bytes:
+        """What a server sent, without any secret that was sent to it: a key must not come back in a reply."""
+        for secret in self._secrets():
+            encoded = secret.encode()
+            if encoded in data:
+                data = data.replace(encoded, b"***")
+        return data
+
+    def _secrets(self) -> tuple[str, ...]:
+        found = (value for name, value in self._headers.items() if name.lower() in _SECRET_HEADERS)
+        return tuple(secret for value in found if (secret := value.removeprefix("Bearer ").strip()))
 
 
 _SECRET_HEADERS = frozenset({"authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie"})

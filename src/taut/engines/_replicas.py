@@ -93,6 +93,10 @@ class Replicas:
         """Every server stops at once when the client of an unstreamed call goes."""
         return all(r.engine.hears_leaving for r in self._replicas if r.engine)
 
+    def clean(self, data: bytes) -> bytes:
+        """See `OpenAIEngine.clean`; all servers are sent the same key."""
+        return self._opened.clean(data)
+
     def redact(self, text: str) -> str:
         """See `OpenAIEngine.redact`; for every server."""
         for replica in self._replicas:

@@ -58,6 +58,10 @@ class EmbeddedEngine:
         """See `taut.core.Engine.stream`."""
         return self.wire.stream(request)
 
+    def clean(self, data: bytes) -> bytes:
+        """See `OpenAIEngine.clean`."""
+        return self.wire.clean(data)
+
     def redact(self, text: str) -> str:
         """See `OpenAIEngine.redact`."""
         return self.wire.redact(text)

@@ -155,6 +155,10 @@ class OpenAIEngine:
             exchange.close()
             self._reasons_apart |= exchange.reader.reasons_apart
 
+    def clean(self, data: bytes) -> bytes:
+        """What the server sent, without the key: for replies that are handed on as they are."""
+        return self._http.clean(data)
+
     def redact(self, text: str) -> str:
         """``text`` as one line that may be shown to strangers: without the key, and without the server's address."""
         return self._http.redact(text).replace(self._http.server_url, "the upstream")

@@ -17,6 +17,8 @@ from taut.run import Preset, check_needs
 
 PLAIN = "engine"
 """The preset's name of an engine's own model that cannot pass through untouched."""
+MAX_SHOWN = 100
+"""Characters of a wrong name that are repeated."""
 _UNNAMED = re.compile(r"main|engine\d+")
 """Names of engines that nobody has chosen."""
 
@@ -125,6 +127,11 @@ class Catalog:
         return names | {name: name for name in self.engines}
 
     def _add(self, preset: Preset) -> None:
+        if "@" in preset.name or split_suffix(preset.name, self._efforts)[1] is not None:
+            raise UsageError(
+                f"the preset's name {preset.name!r} reads like a name with an engine (name@engine) or a budget "
+                "(name(512)): choose another"
+            )
         if preset.name in self._plain:
             raise UsageError(f"a preset and an engine are both named {preset.name!r}: give one of them another name")
         self.presets[preset.name] = preset
@@ -168,7 +175,9 @@ class Catalog:
                 f"{rest[:-1]!r} after {base!r} is neither a number of thinking tokens nor an effort: none, {efforts}"
             )
         known = [entry["id"] for entry in self.models()]
-        return _not_found(f"there is no model {name!r}{nearest(name, known)}; there are: {', '.join(known)}")
+        return _not_found(
+            f"there is no model {name[:MAX_SHOWN]!r}{nearest(name, known)}; there are: {', '.join(known)}"
+        )
 
 
 def _not_found(sentence: str) -> Problem:

@@ -248,13 +248,14 @@ async def read_whole(response: aiohttp.ClientResponse, watch: Watch) -> bytes:
 async def refusal(response: aiohttp.ClientResponse, watch: Watch, engine: Engine) -> Problem:
     """What a client is told of a status that is not 200: the upstream's own reason, but for its opinion of our key."""
     try:
-        reason = error_message((await read_whole(response, watch))[: 64 << 10].decode("utf-8", "replace"))
+        data = clean(engine, await read_whole(response, watch))
+        reason = error_message(data[: 64 << 10].decode("utf-8", "replace"))
     except EngineError:
         reason = ""
     status = response.status
     if status in (401, 403):
         return Problem("the upstream refused the gateway's own key", status=502, code="upstream_error")
-    sentence = discreet(" ".join(reason.split())[:500], (engine,)) or f"the upstream answered {status} without a reason"
+    sentence = discreet(" ".join(reason.split()), (engine,))[:500] or f"the upstream answered {status} without a reason"
     if status in BUSY:
         code = "rate_limit_error" if status == 429 else "overloaded_error"
         wait_s = retry_after_s(response.headers) or RETRY_AFTER_S
@@ -262,6 +263,12 @@ async def refusal(response: aiohttp.ClientResponse, watch: Watch, engine: Engine
     if 400 <= status < 500:
         return Problem(sentence, status=status, code="not_found_error" if status == 404 else "invalid_request_error")
     return Problem(sentence, status=502, code="upstream_error")
+
+
+def clean(engine: Engine, data: bytes) -> bytes:
+    """What an upstream sent, without the operator's key, which some servers quote in their errors."""
+    method = getattr(engine, "clean", None)
+    return method(data) if method is not None else data
 
 
 def new_trace(request_id: str) -> Trace:

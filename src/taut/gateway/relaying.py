@@ -96,7 +96,7 @@ class Relaying:
                 await self._pump(response, watch, gathered)
                 data = gathered.document()
             else:
-                data = passing.readable(await passing.read_whole(response, watch))
+                data = passing.clean(self.passage.engine, passing.readable(await passing.read_whole(response, watch)))
                 self._count(self._tap.document(data))
                 self._count(self._tap.close())
         except EngineError as error:
@@ -143,7 +143,7 @@ class Relaying:
         tap = self._tap
         try:
             async for data in passing.whole_events(response, watch):
-                await self._pass_on(data, outlet)
+                await self._pass_on(passing.clean(self.passage.engine, data), outlet)
                 if tap.is_done:
                     break
         except EngineError as error:

@@ -18,7 +18,7 @@ from taut.core import Engine
 from taut.gateway.access import check_model, check_request
 from taut.gateway.answering import Job
 from taut.gateway.books import Books
-from taut.gateway.bounds import check_limits, with_ceiling
+from taut.gateway.bounds import check_duplicates, check_limits, with_ceiling
 from taut.gateway.budget import PASSABLE, grant, with_effort, with_wish
 from taut.gateway.catalog import Catalog, Choice
 from taut.gateway.entry import Entry
@@ -33,10 +33,12 @@ from taut.gateway.relaying import Passage, Relaying
 from taut.gateway.replying import SHUTTING_DOWN, Replying
 from taut.gateway.settings import Limits, Settings
 from taut.gateway.wire._events import failure
-from taut.gateway.wire._fields import read_model, read_options, refuse_for_presets
+from taut.gateway.wire._fields import boolean, read_model, read_options, refuse_for_presets
 from taut.gateway.wishes import SUFFIX, read_wish, split_suffix
 from taut.run import leasable
 
+LONGEST_WAIT_S = 3600.0
+"""That a client is ever told to wait, whatever an upstream says."""
 Wire = ModuleType
 """A file of `taut.gateway.wire`."""
 Exchange = Replying | Relaying
@@ -130,7 +132,8 @@ class Serving:
             check_model(key, split_suffix(name, efforts)[0])
         wish, taken = read_wish(document, choice.suffix, efforts=efforts)
         check_limits(document, limits)
-        stream = document.get("stream") is True
+        check_duplicates(body)
+        stream = boolean(document, "stream") or False
         may_pass = choice.is_plain and protocol_of(wire) in PASSABLE and can_forward(choice.engine)
         may_pass = may_pass and not options.receipt and options.preset is None and not wish.exclude
         deadline_s = min((s for s in (options.deadline_s, limits.deadline_s) if s is not None), default=None)
@@ -246,7 +249,7 @@ def refuse(problem: Problem, wire: Wire, request_id: str) -> web.Response:
     """The problem as a reply of its own."""
     extra = {"x-request-id": request_id}
     if problem.retry_after_s is not None:
-        extra["Retry-After"] = str(max(1, math.ceil(problem.retry_after_s)))
+        extra["Retry-After"] = str(max(1, math.ceil(min(problem.retry_after_s, LONGEST_WAIT_S))))
     if problem.status == 504:
         # The official clients would ask twice more, and pay for what has just taken too long.
         extra["x-should-retry"] = "false"

@@ -85,7 +85,7 @@ HIDDEN: tuple[tuple[Field, Any], ...] = (
 
 _HARMLESS = ("reasoning.summary", "reasoning.generate_summary")
 """Keys of owned objects that ask for nothing that the gateway could deny or grant."""
-_SUFFIX = re.compile(r"(?s)(.+)\((-?\d{1,18}|[A-Za-z]+)\)")
+_SUFFIX = re.compile(r"(?s)(.+)\((-?[0-9]{1,18}|[A-Za-z]+)\)")
 _MISSING = object()
 
 
