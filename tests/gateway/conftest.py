@@ -11,7 +11,7 @@ from aiohttp import web
 
 from taut.config import Config
 from taut.core import Engine
-from taut.gateway.discreet import discreet_logger
+from taut.gateway.listening import BACKLOG, Runner
 from taut.gateway.settings import read_settings
 from taut.gateway.starting import Gateway, gateway
 
@@ -21,11 +21,9 @@ async def running(*engines: Engine, config: Config = Config(), **settings: Any) 
     """A gateway over these engines, the first one ``main``; its address, and its inside."""
     named = {engine_name(position): engine for position, engine in enumerate(engines)}
     async with gateway(read_settings({}, settings, "test"), named, config) as one:
-        runner = web.AppRunner(
-            one.app, access_log=None, logger=discreet_logger(), handler_cancellation=True, shutdown_timeout=0.1
-        )
+        runner = Runner(one.app, shutdown_timeout_s=0.1)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0, backlog=2048).start()
+        await web.TCPSite(runner, "127.0.0.1", 0, backlog=BACKLOG).start()
         try:
             yield f"http://127.0.0.1:{runner.addresses[0][1]}", one
         finally:

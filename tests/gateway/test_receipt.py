@@ -252,6 +252,30 @@ def test_a_method_that_found_out_on_the_way_is_believed() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("mechanism", "enforced", "why"),
+    [
+        ("loop", True, "50 thinking tokens came before the thinking was ended"),
+        ("native", True, "50 thinking tokens came before the thinking was ended"),
+        ("switch", False, "the server thinks although it was asked not to"),
+    ],
+)
+def test_a_budget_that_was_not_kept_has_a_reason(mechanism: Mechanism, enforced: bool, why: str) -> None:
+    granted = Grant(Wish("think", True), 0 if mechanism == "switch" else 10, None, mechanism)
+    budget = receipt("id", "p", "main", granted, [Outcome(0, trace_of(call(50, 5)))])["budget"]
+    assert (budget["enforced"], budget["kept"], budget["why"]) == (enforced, False, why)
+
+
+def test_a_call_left_at_its_second_thought_is_told_from_one_that_was_closed() -> None:
+    granted = Grant(Wish("think", True), 10, None, "loop")
+    again = {"event": "stop", "why": "it thought again after its answer"}
+    told = receipt("id", "p", "main", granted, [Outcome(0, trace_of(call(27, 5), decisions=(again,)))])
+    assert told["answer"] == "as the model wrote it, until it thought again"
+    assert told["budget"]["why"] == "it thought again after its answer"
+    both = trace_of(call(27, 5), decisions=({"event": "stop", "why": "a limit"}, again))
+    assert receipt("id", "p", "main", granted, [Outcome(0, both)])["answer"] == "taken by closing the thinking"
+
+
 def test_one_estimate_makes_a_count_an_estimate() -> None:
     spent = spent_on([trace_of(call(5, 5)), trace_of(call(5, 5, "estimated"))])
     assert (spent.completion, spent.reasoning, spent.prompt) == (20, 10, 20)

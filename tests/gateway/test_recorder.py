@@ -357,7 +357,7 @@ def test_a_gateway_refuses_the_folder_of_a_bench(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_an_error_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot write traces into"):
+    with pytest.raises(UsageError, match="file is a file, not a folder: give --traces a folder"):
         open_recorder(tmp_path / "file")
 
 

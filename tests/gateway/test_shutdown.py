@@ -92,7 +92,7 @@ async def test_sigterm_lets_a_stream_end_and_then_the_process_with_code_0() -> N
     assert "Unclosed" not in said
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_second_signal_ends_a_stream_at_once_and_in_good_form(number: signal.Signals) -> None:
     async with (
         upstream(tokens=100_000, pause_s=0.05) as engine,

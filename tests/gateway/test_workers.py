@@ -9,14 +9,17 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from multiprocessing.context import SpawnContext
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
+from taut.config import Config
 from taut.errors import UsageError
 from taut.gateway.settings import read_settings
-from taut.gateway.workers import check_free
+from taut.gateway.workers import Supervisor, check_count, check_free
 from tests.gateway.faulty import events
 from tests.gateway.processes import Served, body, free_port, is_alive, served, sockets, upstream
 
@@ -101,8 +104,10 @@ async def test_a_killed_worker_is_replaced_and_what_it_had_under_way_is_forgotte
             replies = await begun(gateway, http, 8, stack)
             victim, other = gateway.workers
             os.kill(victim, signal.SIGKILL)
+            async with asyncio.timeout(LIMIT_S):
+                while victim in gateway.workers or len(gateway.workers) < 2:
+                    await asyncio.sleep(0.02)
             await until(lambda: workers_seen(gateway, http), 2)
-            assert victim not in gateway.workers
             assert other in gateway.workers
             lost = [reply for reply in replies if await is_cut(reply)]
             await until(lambda: running_seen(gateway, http), 8 - len(lost))
@@ -162,6 +167,93 @@ async def test_workers_end_when_their_parent_is_killed() -> None:
         async with asyncio.timeout(LIMIT_S):
             while any(map(is_alive, workers)):
                 await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_after_the_end_no_worker_and_no_folder_is_left(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    async with two_workers() as (gateway, _):
+        workers = gateway.workers
+        assert list(tmp_path.glob("taut-*"))
+        gateway.signal(number)
+        assert await gateway.ended() == 0
+        assert not any(map(is_alive, workers))
+    assert not list(tmp_path.glob("taut-*"))
+
+
+class Started:
+    """Stands in for a process: notes what is done to it, and may be told something while it starts."""
+
+    def __init__(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        self.meanwhile = meanwhile
+        self.done: list[str] = []
+
+    def start(self) -> None:
+        self.done.append("start")
+        self.meanwhile()
+
+    def terminate(self) -> None:
+        self.done.append("terminate")
+
+    def kill(self) -> None:
+        self.done.append("kill")
+
+
+def supervisor(monkeypatch: pytest.MonkeyPatch, processes: list[Started], drain_s: float = 30.0) -> Supervisor:
+    """One of many workers that takes these instead of processes."""
+    coming = iter(processes)
+    monkeypatch.setattr(SpawnContext, "Process", lambda self, **options: next(coming))
+    settings = read_settings({}, {"workers": len(processes), "drain_s": drain_s}, "test")
+    return Supervisor(("fake",), settings, Config(), Path("unused"))
+
+
+def test_a_signal_while_workers_are_started_ends_those_and_starts_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    processes = [Started(), Started(lambda: one._heard(signal.SIGTERM, None)), Started()]
+    one = supervisor(monkeypatch, processes)
+    for number in range(3):
+        one._start(number)
+    assert [process.done for process in processes] == [["start", "terminate"], ["start", "terminate"], []]
+
+
+def test_a_second_signal_brings_the_end_nearer_and_a_third_does_not_put_it_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("taut.gateway.workers.time.monotonic", lambda: clock[0])
+    worker = Started()
+    one = supervisor(monkeypatch, [worker], drain_s=30)
+    one._start(0)
+    killed_at_s = []
+    for clock[0] in (100.0, 110.0, 112.0):
+        one._heard(signal.SIGTERM, None)
+        killed_at_s.append(one._kill_at_s)
+    # 100 + 30 + 5, 110 + 5, and that again.
+    assert killed_at_s == [135.0, 115.0, 115.0]
+    for clock[0] in (114.9, 115.1):
+        one._kill_late()
+    assert worker.done == ["start", *["terminate"] * 3, "kill"]
+
+
+def test_a_system_without_room_for_a_worker_ends_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_room() -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    processes = [Started(), Started(no_room), Started()]
+    one = supervisor(monkeypatch, processes)
+    assert [one._start(number) for number in range(3)] == [0, 1, 0]
+    assert [process.done for process in processes] == [["start", "terminate"], ["start"], []]
+    assert "worker 1 cannot be started" in capsys.readouterr().err
+
+
+def test_more_workers_than_are_of_use_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    check_count(16)
+    with pytest.raises(UsageError, match="workers is 17: at most 16 are started here, 8 for each of 2 cores"):
+        check_count(17)
 
 
 def test_a_port_that_others_share_is_refused() -> None:

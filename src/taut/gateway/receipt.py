@@ -3,6 +3,9 @@
 It is the ``taut`` object of every reply that Taut wrote (of one that passed through untouched, where the client sets
 ``"taut": {"receipt": true}``); the headers ``x-taut-*`` hold what is known before the first token, or all of it where
 the reply is not streamed.
+
+Thinking is what the server sends as such or puts between its family's tags. A thought that opens again behind the
+answer counts where its tag stands at the start of a line; within a line the tag is text, since an answer may quote it.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from typing import Any
 
 from taut.core import TOKEN_ROLES, Call, Tally, Trace, tally_calls
 from taut.gateway.nouns import Grant, Outcome, Receipt, Spent
-from taut.methods.output_based.thinking import NATIVE_SLACK_TOKENS
+from taut.methods.output_based.thinking import NATIVE_SLACK_TOKENS, THINKS_ALL_THE_SAME, THOUGHT_AGAIN
 
 SAFE_DECISION_CHARS = 200
 WORDS = {True: "true", False: "false", None: "no budget"}
@@ -83,7 +86,10 @@ def is_enforced(grant: Grant, traces: Sequence[Trace]) -> bool | None:
         return grant.enforced
     if grant.budget_tokens is None and not grant.wish.field:
         return None
-    return grant.budget_tokens is None or not _events(traces, "not enforced")
+    if grant.budget_tokens is None:
+        return True
+    ignores_switch = grant.mechanism == "switch" and is_kept(grant, traces) is False
+    return not (ignores_switch or _events(traces, "not enforced"))
 
 
 def is_kept(grant: Grant, traces: Sequence[Trace]) -> bool | None:
@@ -98,9 +104,25 @@ def is_kept(grant: Grant, traces: Sequence[Trace]) -> bool | None:
 
 
 def why(grant: Grant, traces: Sequence[Trace]) -> str:
-    """Why a budget is not enforced, or lower than was asked."""
+    """Why a budget is not enforced, not kept, or lower than was asked."""
     events = _events(traces, "not enforced") if grant.budget_tokens is not None else []
-    return str(events[0].get("why", "")) if events else grant.why
+    if events:
+        return str(events[0].get("why", ""))
+    is_broken = grant.enforced is True and is_kept(grant, traces) is False
+    return "; ".join(filter(None, (grant.why, _why_not_kept(grant, traces) if is_broken else "")))
+
+
+def _why_not_kept(grant: Grant, traces: Sequence[Trace]) -> str:
+    if _has_thought_again(traces):
+        return THOUGHT_AGAIN
+    if grant.mechanism == "switch":
+        return THINKS_ALL_THE_SAME
+    most = max(tally_calls(trace.calls)["thinking"].total for trace in traces)
+    return f"{most} thinking tokens came before the thinking was ended"
+
+
+def _has_thought_again(traces: Sequence[Trace]) -> bool:
+    return any(event.get("why") == THOUGHT_AGAIN for event in _events(traces, "stop"))
 
 
 def tokens_by_role(calls: list[Call]) -> dict[str, Any]:
@@ -137,9 +159,9 @@ def answer_state(traces: Sequence[Trace]) -> str:
         return "asked for again without thinking"
     if any("without closing" in str(event.get("why")) for event in _events(traces, "stop")):
         return "taken by closing the thinking: the model had stopped without an answer"
-    if _events(traces, "stop"):
+    if any(event.get("why") != THOUGHT_AGAIN for event in _events(traces, "stop")):
         return "taken by closing the thinking"
-    return "as the model wrote it"
+    return "as the model wrote it, until it thought again" if _has_thought_again(traces) else "as the model wrote it"
 
 
 def headers(request_id: str, preset: str, engine: str, grant: Grant) -> dict[str, str]:

@@ -272,6 +272,8 @@ def _hold(folder: Path) -> int:
         if (folder / "manifest.json").exists():
             raise UsageError(f"{folder} is a run folder of taut bench: choose another one with --traces")
         file = os.open(folder / LOCK_NAME, os.O_CREAT | os.O_RDWR, 0o644)
+    except FileExistsError:
+        raise UsageError(f"{folder} is a file, not a folder: give --traces a folder, new or old") from None
     except OSError as error:
         raise UsageError(f"cannot write traces into {folder}: {error.strerror or error}") from None
     try:

@@ -24,6 +24,8 @@ EFFORT: Mapping[str, int] = {
 """Thinking tokens per effort. There is no standard: every product has a map of its own."""
 
 EFFORT_NAME = re.compile(r"[a-z][a-z0-9_-]*")
+LONGEST_S = 86_400.0
+"""Of any wait."""
 RESERVED = ("none", "auto", "default")
 """Efforts that mean no thinking, or the model's own choice."""
 
@@ -108,6 +110,9 @@ def read_settings(table: Mapping[str, Any], given: Mapping[str, Any], where: str
             raise UsageError(f"{where}: unknown key {key!r}{nearest(key, known)}; known: {', '.join(known)}")
     if "effort" in values:
         values["effort"] = {**EFFORT, **values["effort"]}
+    # As in a URL.
+    if "host" in values:
+        values["host"] = values["host"].removeprefix("[").removesuffix("]")
     settings = Settings(**values, limits=Limits(**limits))
     _check(settings, where)
     return settings
@@ -123,6 +128,8 @@ def _check(settings: Settings, where: str) -> None:
                 raise UsageError(
                     f"{where}: {entry.name} is {value:g}; it must be {'0 or more' if not least else 'above 0'}"
                 )
+            if entry.name.endswith("_s") and value is not None and not value <= LONGEST_S:
+                raise UsageError(f"{where}: {entry.name} is {value:g}; it must be {LONGEST_S:g} seconds at most, a day")
     if settings.shadow > 1:
         raise UsageError(f"{where}: shadow is {settings.shadow:g}; it is a share of the requests, from 0 to 1")
     if settings.port > 65535:

@@ -21,9 +21,10 @@ from taut.gateway.access import check_admin, check_binding, check_names, check_r
 from taut.gateway.app import build_app
 from taut.gateway.books import Books, run_unmodified
 from taut.gateway.catalog import PLAIN, Catalog
-from taut.gateway.discreet import discreet_logger
+from taut.gateway.discreet import discreet_loop
 from taut.gateway.keys import Keyring
 from taut.gateway.ledger import Ledger
+from taut.gateway.listening import BACKLOG, Runner, cannot_listen, name_server, raise_file_limit
 from taut.gateway.page import Measures, Page
 from taut.gateway.passing import NAME as PASS_THROUGH
 from taut.gateway.recorder import Recorder
@@ -35,8 +36,8 @@ from taut.gateway.siblings import Siblings
 from taut.gateway.telemetry import Telemetry, open_telemetry
 from taut.gateway.under_way import UnderWay
 
-BACKLOG = 2048
-"""Connections that may wait to be accepted."""
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Signals that mean: let running replies end, then go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ async def gateway(
         stack.push_async_callback(siblings.close)
         serving = Serving(settings, catalog, keyring, ledger, books)
         app = build_app(serving, keyring, siblings)
+        app.on_response_prepare.append(name_server)
         _add_looks(app, settings, keyring, books, siblings, baseline)
         yield Gateway(settings, serving, app, books, siblings, books.telemetry)
 
@@ -197,20 +199,21 @@ def _part(position: int) -> str:
 
 
 async def serve(one: Gateway, worker: Worker = Worker(), *, ready: object = None) -> None:
-    """Listen until SIGTERM or SIGINT; then let running replies end, and end those that do not in good form."""
+    """Listen until a signal of `ENDING`; then let running replies end, and end those that do not in good form.
+
+    Raises `UsageError` where the address cannot be had.
+    """
     settings = one.settings
-    runner = web.AppRunner(
-        one.app, access_log=None, logger=discreet_logger(), handler_cancellation=True, shutdown_timeout=1.0
-    )
+    raise_file_limit()
+    asyncio.get_running_loop().set_exception_handler(discreet_loop())
+    runner = Runner(one.app)
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG, reuse_port=worker.of > 1 or None)
         try:
             await site.start()
         except OSError as error:
-            raise UsageError(
-                f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; choose another --port"
-            ) from None
+            raise cannot_listen(settings, error) from None
         if callable(ready):
             ready(runner.addresses[0])
         await _stop_signal()
@@ -248,9 +251,12 @@ async def _stop_signal() -> None:
             _again.set()
         stop.set()
 
-    # In a worker SIGINT is ignored: its parent hands on what it hears.
-    heard_by = [n for n in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(n) is not signal.SIG_IGN]
-    for number in heard_by:
+    for number in heeded():
         loop.add_signal_handler(number, heard)
     await stop.wait()
     sys.stderr.write("taut: shutting down; running replies may end, a second signal ends them now\n")
+
+
+def heeded() -> list[signal.Signals]:
+    """Those of `ENDING` that are not ignored: by `nohup`, or in a worker, whose parent hands on what it hears."""
+    return [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
 import shutil
 import signal
 import socket
@@ -24,8 +25,9 @@ from typing import Any
 from taut.config import Config, engine_table
 from taut.errors import TautError, UsageError, one_line
 from taut.gateway.announcing import announce
+from taut.gateway.listening import cannot_listen
 from taut.gateway.settings import Settings
-from taut.gateway.starting import Worker, engine_names, gateway, open_engines, serve
+from taut.gateway.starting import Worker, engine_names, gateway, heeded, open_engines, serve
 from taut.gateway.telemetry import prepare_workers, worker_died
 
 SHARED_KINDS = ("openai",)
@@ -34,12 +36,15 @@ HEALTHY_S = 5.0
 """A worker that lived for less died of its start."""
 MAX_EARLY_DEATHS = 3
 KILL_AFTER_S = 5.0
-"""Beyond ``drain_s``."""
+"""Beyond ``drain_s``, or after a second signal."""
 LOOK_S = 0.5
+WORKERS_PER_CORE = 8
+"""More only take memory."""
 
 
 def serve_with_workers(engines: Sequence[str], settings: Settings, config: Config) -> int:
     """Run ``settings.workers`` processes until a signal comes. Raises `UsageError`; returns the exit code."""
+    check_count(settings.workers)
     check_shareable(engines, settings, config)
     check_free(settings)
     folder = Path(tempfile.mkdtemp(prefix="taut-"))
@@ -48,6 +53,16 @@ def serve_with_workers(engines: Sequence[str], settings: Settings, config: Confi
         return Supervisor(tuple(engines), settings, config, folder).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_count(workers: int) -> None:
+    """Raises `UsageError` for more workers than are of use here."""
+    cores = os.cpu_count() or 1
+    most = WORKERS_PER_CORE * cores
+    if workers > most:
+        raise UsageError(
+            f"workers is {workers}: at most {most} are started here, {WORKERS_PER_CORE} for each of {cores} cores"
+        )
 
 
 def check_shareable(engines: Sequence[str], settings: Settings, config: Config) -> None:
@@ -71,9 +86,7 @@ def check_free(settings: Settings) -> None:
         try:
             probe.bind((settings.host, settings.port))
         except OSError as error:
-            raise UsageError(
-                f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; choose another --port"
-            ) from None
+            raise cannot_listen(settings, error) from None
 
 
 @dataclass(slots=True)
@@ -87,15 +100,16 @@ class Supervisor:
     _workers: dict[int, Any] = field(default_factory=dict)
     _began_s: dict[int, float] = field(default_factory=dict)
     _early_deaths: int = 0
-    _stop_at_s: float | None = None
+    _kill_at_s: float | None = None
+    """Set once all are to end."""
 
     def run(self) -> int:
         """Until a signal, or until workers cannot be started. Returns the exit code."""
-        for which in (signal.SIGTERM, signal.SIGINT):
+        for which in heeded():
             signal.signal(which, self._heard)
-        for number in range(self.settings.workers):
-            self._start(number)
         code = 0
+        for number in range(self.settings.workers):
+            code = max(code, self._start(number))
         while self._workers:
             wait([process.sentinel for process in self._workers.values()], timeout=LOOK_S)
             for number, process in list(self._workers.items()):
@@ -104,19 +118,34 @@ class Supervisor:
             self._kill_late()
         return code
 
-    def _start(self, number: int) -> None:
+    def _start(self, number: int) -> int:
+        """Start a worker, unless all are to end. Returns 1 where the system has no room for it, else 0."""
+        if self._is_ending():
+            return 0
         # A fork would carry the parent's threads and event loop along.
         context = multiprocessing.get_context("spawn")
         worker = Worker(number, self.settings.workers, self.folder)
         process = context.Process(target=run_worker, args=(worker, self.engines, self.settings, self.config))
-        process.start()
+        try:
+            process.start()
+        except OSError as error:
+            sys.stderr.write(f"taut: worker {number} cannot be started: {one_line(error)}; giving up\n")
+            self._stop()
+            return 1
         self._workers[number], self._began_s[number] = process, time.monotonic()
+        # A signal that came meanwhile has not reached it.
+        if self._is_ending():
+            process.terminate()
+        return 0
+
+    def _is_ending(self) -> bool:
+        return self._kill_at_s is not None
 
     def _buried(self, number: int, process: Any) -> int:
         """A worker is gone: replace it, unless all are to end. Returns the exit code that it stands for."""
         del self._workers[number]
         worker_died(process.pid)
-        if self._stop_at_s is not None:
+        if self._is_ending():
             return 0
         if process.exitcode == 2:
             self._stop()
@@ -128,30 +157,29 @@ class Supervisor:
             self._stop()
             return 1
         sys.stderr.write(f"taut: worker {number} ended with code {process.exitcode}; starting it again\n")
-        self._start(number)
-        return 0
+        return self._start(number)
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
         self._stop()
 
     def _stop(self) -> None:
         """Tell all workers to end; a second time means at once."""
-        self._stop_at_s = time.monotonic()
-        for process in self._workers.values():
+        is_first, late_s = self._kill_at_s is None, time.monotonic() + KILL_AFTER_S
+        self._kill_at_s = late_s + self.settings.drain_s if is_first else min(late_s, self._kill_at_s or late_s)
+        for process in list(self._workers.values()):
             process.terminate()
 
     def _kill_late(self) -> None:
-        if self._stop_at_s is None:
-            return
-        if time.monotonic() > self._stop_at_s + self.settings.drain_s + KILL_AFTER_S:
+        if self._kill_at_s is not None and time.monotonic() > self._kill_at_s:
             for process in self._workers.values():
                 process.kill()
 
 
 def run_worker(worker: Worker, engines: tuple[str, ...], settings: Settings, config: Config) -> None:
     """What one process does. Exit code 2 for what the operator has to mend."""
-    # Ctrl-C reaches the whole group; the parent hands it on in order.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C, and the end of a terminal, reach the whole group; the parent hands it on in order.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     try:
         asyncio.run(_serve(worker, engines, settings, config))
     except TautError as error:
