@@ -105,7 +105,7 @@ def _held(kind: str, efforts: Iterable[str]) -> Schema:
 def _request(needed: tuple[str, ...], settings: Settings, own: Mapping[str, Schema]) -> Schema:
     """A body of any protocol."""
     thinking = thinking_fields(settings.effort)
-    shared = {"stream": FLAG, "taut": TAUT, "best_of": {"maximum": settings.limits.n}}
+    shared = {"stream": FLAG, "taut": TAUT, "best_of": _candidates(settings)}
     properties: dict[str, Schema] = {"model": MODEL, **SAMPLING, **shared, **thinking}
     for name, schema in own.items():
         inner = {**thinking.get(name, {}).get("properties", {}), **schema.get("properties", {})}
