@@ -150,8 +150,10 @@ class ReplyReader:
     def _count(self, chunk: Chunk, has_text: bool, choice: Choice | None) -> int:
         total = self._running_total(chunk)
         if has_text and self._is_exact is None:
-            # A count that comes only with the end tells nothing about single chunks.
-            self._is_exact = total is not None and choice is not None and choice.message is None
+            # A count that comes only with the end tells nothing about single chunks, and 0 beside a text is none.
+            self._is_exact = bool(total) and choice is not None and choice.message is None
+        if self._is_exact and not self._explains(self._total):
+            self._is_exact = False
         if not self._is_exact or total is None:
             self._total += has_text
             return int(has_text)
@@ -274,19 +276,23 @@ class ReplyReader:
         completion = self._completion()
         return Usage(self._prompt(), completion, self._thinking(completion), self._cached())
 
+    def _explains(self, tokens: int) -> bool:
+        """So few tokens can be all of the reply; 0 beside a text, or two for a page, is a fault of the server."""
+        return tokens * LONGEST_TOKENS_CHARS >= self._all_chars and (tokens > 0 or not self.has_text)
+
     def _completion(self) -> Count:
         reported = _possible(self._usage.completion_tokens) if self._usage else None
-        if reported is not None:
+        if reported is not None and self._explains(reported):
             return Count(reported, "reported")
-        if self._is_exact:
+        if self._is_exact and self._explains(self._total):
             return Count(self._total, "reported")
         # A chunk is a token at most servers, and a whole reply at some.
         return Count(max(self._total, -(-self._all_chars // CHARS_PER_TOKEN)), "estimated")
 
     def _thinking(self, completion: Count) -> Count:
-        # Servers say 0 where there was reasoning; only a larger number is believed.
+        # Servers say 0 where there was reasoning; only a number that its text can have is believed.
         reported = self._reported_reasoning()
-        if reported > 0:
+        if reported > 0 and reported * LONGEST_TOKENS_CHARS >= self._chars["thinking"]:
             return Count(min(reported, completion.tokens), "reported")
         if not self._chars["thinking"] and not self._tokens["thinking"]:
             return Count(0, completion.source)

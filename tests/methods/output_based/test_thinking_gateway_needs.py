@@ -240,6 +240,37 @@ async def test_the_answer_to_tools_can_be_asked_for_now() -> None:
         assert trace.answer == ANSWER
 
 
+async def test_a_switch_that_is_ignored_ends_the_second_call_and_shows_none_of_its_thinking() -> None:
+    engine = FakeEngine(lambda _: Scripted(THOUGHT, ANSWER))
+    trace = await think(engine, 20, TOOLS)
+    assert (len(engine.requests), engine.streams_left_early) == (2, 2)
+    assert (len(trace.thinking.split()), trace.answer, trace.finish) == (20, "", "length")
+    assert spent(trace) == {"thinking": 20 + NATIVE_SLACK_TOKENS + 1}
+    assert events(trace) == ["restart without thinking", "not enforced"]
+
+
+class Returner(FakeEngine):
+    """Thinks again after every answer."""
+
+    async def stream(self, request: Request) -> Any:
+        async for item in FakeEngine.stream(self, request):
+            if not isinstance(item, Piece) and hasattr(item, "finish"):
+                for word in THOUGHT.split():
+                    yield Piece("thinking", f"{word} ", 1)
+            yield item
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), TOOLS], ids=["loop", "restart"])
+async def test_a_model_that_thinks_again_after_its_answer_is_left_there(sampling: Sampling) -> None:
+    engine = Returner(lambda _: Scripted("t0 t1 t2 t3 t4", ANSWER), offers=NATIVE)
+    trace = await think(engine, 20, sampling)
+    assert (trace.answer, trace.finish, len(engine.requests)) == (ANSWER, "stop", 1)
+    assert spent(trace) == {"thinking": 20 + NATIVE_SLACK_TOKENS + 1, "answer": 4}
+    assert trace.decisions[-1]["why"] == "it thought again after its answer"
+    free = await think(Returner(lambda _: Scripted("t0", ANSWER), offers=NATIVE), None, sampling)
+    assert (free.thinking, free.answer) == (f"t0{THOUGHT} ", ANSWER)
+
+
 class ToolCaller(FakeEngine):
     """Thinks five tokens, then calls a tool in four parts, with thinking between them."""
 

@@ -35,11 +35,14 @@ from taut.methods.output_based._checkpoints import (
     is_open,
 )
 from taut.methods.output_based._uncontinued import NATIVE_SLACK_TOKENS as NATIVE_SLACK_TOKENS
-from taut.methods.output_based._uncontinued import Uncut, think_without_continuing
+from taut.methods.output_based._uncontinued import THINKS_ALL_THE_SAME as THINKS_ALL_THE_SAME
+from taut.methods.output_based._uncontinued import THOUGHT_AGAIN as THOUGHT_AGAIN
+from taut.methods.output_based._uncontinued import Uncut, think_without_continuing, thinks_again
 from taut.session import Session, Stream
 
 ZERO_SHOT_TRIGGER = "Let's think step by step.\n"
 ANSWER_BEGINNING = "The final answer is"
+AGAIN = Stop(THOUGHT_AGAIN)
 LIMIT_REACHED = Stop("the limit of thinking tokens is reached")
 
 
@@ -177,6 +180,8 @@ class _Loop:
                     return verdict
             self._take(piece)
             if answering:
+                if self._thinks_again(piece):
+                    return AGAIN
                 continue
             at = scanner.feed(piece.text, piece.tokens)
             # A verdict given inside a code fence waits there until the fence is closed.
@@ -200,6 +205,8 @@ class _Loop:
         """What follows a stretch that has ended, by whomever."""
         if (stream.tokens["answer"] or stream.text("answer")) and not isinstance(verdict, Extend):
             self.closed = True
+            if verdict is AGAIN:
+                return self._leave_answered()
             if self.has_form:
                 self.session.decide(
                     "answer in form", why="the form or stop strings asked for hold for the answer alone"
@@ -237,7 +244,17 @@ class _Loop:
         async with self._stream(limit) as stream:
             async for piece in stream:
                 self._take(piece)
+                if self._thinks_again(piece):
+                    return self._leave_answered() or "stop"
         return stream.finish
+
+    def _thinks_again(self, piece: Piece) -> bool:
+        return thinks_again(piece, self.tokens["thinking"], self.cap)
+
+    def _leave_answered(self) -> Finish | None:
+        """The call is left where the answer stands; where none does, it is still to be taken."""
+        self.session.decide("stop", why=THOUGHT_AGAIN, thinking_tokens=self.tokens["thinking"])
+        return "stop" if self._text("answer").strip() else None
 
     async def _insist(self) -> Finish:
         """An empty answer is asked for once more, with its beginning given."""
@@ -282,8 +299,7 @@ class _Loop:
         return max(left, 0) if self.tokens["answer"] else max(left, 1)
 
     def _take(self, piece: Piece) -> None:
-        """Add a piece to the turn and let the client see it; after the close, all of it is answer."""
-        piece = replace(piece, kind="answer") if self.closed else piece
+        """Add a piece to the turn and let the client see it."""
         self.session.show(piece)
         self.written[piece.kind].append(piece.text)
         self.tokens[piece.kind] += piece.tokens
