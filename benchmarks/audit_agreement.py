@@ -1,8 +1,8 @@
 """How well the audit's words agree with labelled traces: behaviours, solution rounds, and where the answer stands.
 
 ``python benchmarks/audit_agreement.py --data FOLDER``, with the sets traces_r1_annotated, traces_solution_split,
-traces_gemma4_deciles and traces_r1_aime25 in FOLDER. Word lists were chosen on one half of the questions of the first set (by a hash of the
-question); both halves are reported, and the other one counts.
+traces_gemma4_deciles and traces_r1_aime25 in FOLDER. Word lists were chosen on one half of the questions of the first
+set (by a hash of the question); both halves are reported, and the other one counts.
 """
 
 from __future__ import annotations

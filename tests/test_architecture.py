@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("config",),
     ("bench",),
     ("metrics", "manifest"),
-    ("report", "doctor", "gateway"),
+    ("report", "doctor", "gateway", "audit"),
     ("commands", "cli"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

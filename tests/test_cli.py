@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from taut import plugins
-from taut.cli import INTERRUPTED, main
+from taut.cli import INTERRUPTED, VERBS, main
 from taut.config import method_names
 from tests.engines.fake_upstream import FakeUpstream, Reply
 
@@ -52,7 +52,7 @@ def complaint_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 WRONG_ARGUMENTS = {
     "no verb": ((), ("VERB", "taut --help")),
-    "unknown verb": (("bnch",), ("'bnch'", "did you mean 'bench'?", "bench, serve, list, doctor, key")),
+    "unknown verb": (("bnch",), ("'bnch'", "did you mean 'bench'?", ", ".join(VERBS))),
     "unknown argument": ((*BENCH, "--limt", "3"), ("'--limt'", "did you mean '--limit'?", "taut bench --help")),
     "misspelt required argument": (("bench", "--tsk", "gsm8k"), ("'--tsk'", "did you mean '--task'?")),
     "too many words": (("list", "tasks", "methods"), ("'methods'",)),

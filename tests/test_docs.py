@@ -236,7 +236,7 @@ async def test_the_gateways_example_works_with_the_real_client() -> None:
     from taut.engines.fake import FakeEngine
     from tests.gateway.conftest import running
 
-    (code,) = blocks(GATEWAY, "python")
+    code = blocks(GATEWAY, "python")[0]
     said: list[Any] = []
     async with running(FakeEngine()) as (url, _):
         here = code.replace("http://127.0.0.1:8000", url)

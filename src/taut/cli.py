@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from taut import __version__
 from taut.errors import TautError, UsageError, nearest, one_line
 
-VERBS = ("bench", "serve", "list", "doctor", "key")
+VERBS = ("bench", "serve", "audit", "list", "doctor", "key")
 INTERRUPTED = 130
 FAULT = 70
 """As in sysexits.h: a mistake of the program, not of its user."""
