@@ -190,7 +190,7 @@ async def test_the_shadow_of_an_answered_request_goes_on_when_its_client_leaves_
 
 
 async def test_many_clients_that_leave_at_once_leave_nothing() -> None:
-    async with standing(ANSWERING, engine=PATIENT) as stand:
+    async with standing(ANSWERING, engine=PATIENT, upstream_idle_s=60, upstream_timeout_s=60) as stand:
         for _ in range(3):
             clients = [asking(stand, *WAYS[number % len(WAYS)], stream=number % 2 == 0) for number in range(60)]
             opened = [await client.__aenter__() for client in clients]
