@@ -42,7 +42,7 @@ benchmarks: .venv/.dev
 	@touch $@
 
 .venv/.dev: .venv/.demo
-	$(PIP) --editable '.[embedded,bench,procedural,serve,hub,transformers,dev]'
+	$(PIP) --editable '.[embedded,bench,procedural,serve,hub,train,dev]'
 	@touch $@
 
 clean:

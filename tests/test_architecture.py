@@ -13,10 +13,10 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "taut"
 FILES = sorted(SOURCE.rglob("*.py"))
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors",),
+    ("errors", "box"),
     ("messages",),
     ("core", "dialects"),
-    ("session", "checkpoints"),
+    ("session", "checkpoints", "rollouts"),
     ("engines", "methods", "tasks", "verify", "plugins"),
     ("run", "traces"),
     ("config",),
@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("metrics", "manifest"),
     ("replay",),
     ("tune",),
-    ("report", "doctor", "gateway", "audit"),
+    ("report", "doctor", "gateway", "audit", "train"),
     ("commands", "cli"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -20,7 +20,10 @@ from typing import Any, NoReturn
 from taut import __version__
 from taut.errors import TautError, UsageError, nearest, one_line
 
-VERBS = ("bench", "record", "replay", "tune", "serve", "audit", "list", "doctor", "key")
+VERBS = (
+    *("bench", "compare", "record", "replay", "tune", "serve", "audit", "data"),
+    *("list", "doctor", "train", "export", "quantize", "adapter", "key"),
+)
 INTERRUPTED = 130
 FAULT = 70
 """As in sysexits.h: a mistake of the program, not of its user."""

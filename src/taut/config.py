@@ -161,6 +161,19 @@ def build_rule(name: str, parameters: Mapping[str, Any], where: str, known: list
     return typing.cast(StopRule, _construct(cls, parameters, where, _fields(cls) if known is None else known))
 
 
+def build_entry(group: str, text: str, where: str, more: Mapping[str, Any] = {}) -> Any:
+    """What ``shortest_correct(of_n=8)`` names in a group whose files hold a dataclass, with ``more`` parameters.
+
+    Raises `UsageError` for an unknown name, and an unknown parameter or one that is given twice.
+    """
+    split_outside(text, "|", where)
+    name, parameters = _named(text, where)
+    if twice := next((key for key in more if key in parameters), None):
+        raise UsageError(f"{where}: {twice!r} is given twice")
+    cls = _class_of(group, name)
+    return _construct(cls, {**parameters, **more}, where, _fields(cls))
+
+
 def rule_from_text(text: str, where: str) -> StopRule:
     """The stop rule that ``deer``, ``deer(confidence=0.9)`` or ``deer:confidence=0.9`` names. Raises `UsageError`."""
     split_outside(text, "|", where)
@@ -223,6 +236,9 @@ def _value(value: Any, kind: Any, where: str) -> Any:
         return _rules(value, where)
     if kind == tuple[str, ...] and isinstance(value, str):
         value = [word for item in split_outside(value, "|", where) if (word := item.strip())]
+    elif typing.get_origin(kind) is tuple and isinstance(value, str):
+        item_kind = typing.get_args(kind)[0]
+        return tuple(convert(item.strip(), item_kind, where) for item in split_outside(value, "|", where))
     return convert(value, kind, where)
 
 

@@ -28,14 +28,18 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "verifiers": ("verify",),
     "engines": ("engines",),
     "importers": ("replay/importers",),
+    "length rewards": ("methods/model_based/length_rewards",),
+    "short data": ("methods/model_based/short_data",),
 }
 
 
 MEMBERS: dict[str, tuple[str, ...]] = {
     "methods": ("needs", "__call__"),
     "stop rules": ("wants", "watch"),
+    "length rewards": ("needs", "reads_group", "advantage", "claims", "bounds", "__call__"),
+    "short data": ("makes", "needs", "__call__"),
 }
-"""What the class of a method's or a stop rule's file must have; the class is named like the file."""
+"""What the class in a file of these groups must have; it is named like the file."""
 FUNCTIONS: dict[str, tuple[str, ...]] = {
     "tasks": ("load",),
     "verifiers": ("verify", "extract", "same"),

@@ -15,9 +15,17 @@ from rich.table import Table
 from rich.text import Text
 
 from taut import plugins
-from taut.config import LOOP, build_method
+from taut.config import LOOP, build_entry, build_method
 from taut.core import FEATURES, Method
 from taut.plugins import Entry
+
+PRESETS = ("methods", "stop rules")
+"""Groups whose entries are presets."""
+USES = {
+    "length rewards": 'use:   reward = "{}" in [rl] of a recipe for taut train rl',
+    "short data": "use:   taut data {} TRACES --out train.jsonl",
+}
+"""How an entry of the other groups with parameters is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +44,10 @@ def show_entry(console: Console, entry: Entry) -> None:
     tree = entry.tree()
     console.print(Text.assemble((entry.name, "bold"), f"  {entry.group.removesuffix('s')}, {entry.where}"))
     _print_prose(console, ast.get_docstring(tree) or "")
-    if entry.group in plugins.MEMBERS:
+    if entry.group in PRESETS:
         _show_method(console, entry, tree)
+    elif entry.group in USES:
+        _show_dataclass(console, entry, tree)
     elif entry.group == "engines":
         opener = entry.load().open_engine
         _print_prose(console, inspect.getdoc(opener) or "")
@@ -90,6 +100,17 @@ def _show_method(console: Console, entry: Entry, tree: ast.Module) -> None:
     preset = f"{shlex.quote(f'{entry.name}:{values}') if values else entry.name}{'[+METHOD]' if wraps else ''}"
     # In one line, however long: it is there to be copied.
     console.print(Text(f"use:   --preset {preset}"), soft_wrap=True)
+
+
+def _show_dataclass(console: Console, entry: Entry, tree: ast.Module) -> None:
+    """The parameters of a reward or a builder, what it needs, and how it is used."""
+    fields = fields_of(tree, plugins.class_name(entry.name))
+    _print_parameters(console, "parameter", fields)
+    needs = sorted(build_entry(entry.group, entry.name, entry.name).needs)
+    console.print(Text("needs: " + (", ".join(needs) or "nothing further")))
+    text = f"{entry.name}({fields[0].name}={_plain(fields[0].default)})" if fields else entry.name
+    use = USES[entry.group]
+    console.print(Text(use.format(text if '"' in use else shlex.quote(text))), soft_wrap=True)
 
 
 def _options(opener: Callable[..., Any]) -> Iterator[Parameter]:

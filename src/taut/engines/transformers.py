@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from taut import box
 from taut.core import Kind, Request, Sampling, Streamed
 from taut.dialects import Dialect, by_name, detect, render_turn, starts_in
 from taut.engines._reply import ReplyReader
@@ -140,15 +141,18 @@ async def open_engine(
 ) -> TransformersEngine:
     """Load a model from a folder or by its hub name, and start the thread that runs it.
 
-    A folder with an ``adapter_config.json`` is a PEFT adapter: its base model is loaded and the adapter merged into
-    it. ``device`` is a torch device, by default the first GPU or the CPU; ``dtype`` a torch type, by default float32 on
-    the CPU and the checkpoint's own elsewhere. ``max_batch`` calls run at once, further ones wait. Raises `UsageError`.
+    ``tally`` is the model in the box. A folder with an ``adapter_config.json`` is a PEFT adapter: its base model is
+    loaded and the adapter merged into it. ``device`` is a torch device, by default the first GPU or the CPU; ``dtype``
+    a torch type, by default float32 on the CPU and the checkpoint's own elsewhere. ``max_batch`` calls run at once,
+    further ones wait. Raises `UsageError`.
     """
     if max_batch < 1:
         raise UsageError(f"max_batch is {max_batch}; it must be at least 1")
     spoken = by_name(dialect) if dialect else None
     load, batch, worker = _import()
-    loaded = await asyncio.to_thread(load.load, path, device=device, dtype=dtype, only_local=local_files_only)
+    loaded = await asyncio.to_thread(
+        load.load, box.folder_or(path), device=device, dtype=dtype, only_local=local_files_only
+    )
     if not await asyncio.to_thread(batch.can_batch, loaded.model):
         raise UsageError(f"{path} keeps more than keys and values of its tokens; this engine cannot batch it")
     return TransformersEngine(

@@ -32,7 +32,7 @@ FILE_ENDINGS = (".jsonl", ".csv", ".parquet")
 SPECIAL = {
     "data": "a data folder (--data): it is for public sets",
     "split": "a split (--split): it is for public sets that have several",
-    "difficulty": "a difficulty (--difficulty): it is for reasoning_gym",
+    "difficulty": "a difficulty (--difficulty): it is for reasoning_gym and tally",
     "columns": "columns (--column): they are for own files",
     "verifier": "a verifier (--verifier): it is for own files",
 }
@@ -50,7 +50,7 @@ class LoadOptions:
     """Folder to read from instead of the Hugging Face hub."""
     split: str | None = None
     difficulty: str | None = None
-    """``easy``, ``medium`` or ``hard``, for `reasoning_gym`."""
+    """``easy``, ``medium`` or ``hard``, for `reasoning_gym` and `tally`."""
     offset: int = 0
     """Ranks to skip before the first item that is taken."""
     columns: Mapping[str, str] = field(default_factory=dict)

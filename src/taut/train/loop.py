@@ -1,0 +1,191 @@
+"""The loop that all kinds of training share: stage after stage, each with an optimiser of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from taut.errors import UsageError, one_line
+from taut.traces import alone_in
+from taut.train.curves import draw_curves
+from taut.train.held_out import HeldOut
+from taut.train.models import Writer, open_model, processes, quiet_loading
+from taut.train.page import write_page
+from taut.train.progress import Progress
+from taut.train.recipe import Recipe, Settings
+from taut.train.run_folder import Checkpoint, RunFolder, read_log
+from taut.train.trainers import Callbacks, silence
+from taut.train.watching import MOSTLY, Stop, Watch
+
+NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A training as it is to be run."""
+
+    recipe: Recipe
+    run: RunFolder
+    writer: Writer
+    held_out: HeldOut | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One stage: its settings, and how to make TRL's trainer for it."""
+
+    settings: Settings
+    make: Callable[[Any, Path, Callbacks], Any]
+    """From the model, the folder for checkpoints and callbacks."""
+    says: str
+    """What is trained on, in a few words."""
+    name: str = ""
+    reward_state: Callable[[], Any] | None = None
+    """What the reward remembers, as JSON data, to be saved with each checkpoint."""
+    restore: Callable[[Any], None] | None = None
+    """Puts that back."""
+
+
+def run_job(prepare: Callable[[], tuple[Job, Sequence[Part]]], recipe: Recipe, out: Path) -> int:
+    """Train to the end, or until Ctrl-C. Returns the exit status of the command. Raises `UsageError`."""
+    state = processes()
+    run = RunFolder(out)
+    with alone_in(out) if state.is_main_process else nullcontext(), silence():
+        if state.is_main_process:
+            run.prepare(recipe)
+        state.wait_for_everyone()
+        with Progress(shown=state.is_main_process) as progress:
+            if run.is_finished:
+                progress.say(f"{out} is finished already; its model is in {run.model}")
+                return 0
+            with _explaining_memory(recipe.settings, lambda: "nothing was trained yet"):
+                job, parts = prepare()
+            return _stages(job, parts, progress)
+
+
+def _stages(job: Job, parts: Sequence[Part], progress: Progress) -> int:
+    last = job.run.last()
+    if processes().is_main_process:
+        job.run.forget_after(last)
+    processes().wait_for_everyone()
+    if last is not None:
+        progress.say(f"going on from step {last.total_step} ({last.path})")
+    stop = Stop()
+    first = 0 if last is None else last.stage + last.is_last
+    trainer = None
+    with stop.listening():
+        for index in range(first, len(parts)):
+            watch, trainer = _stage(job, parts, index, last, progress, stop)
+            last = watch.checkpoint
+            if stop.wanted and not (last and last.is_last and index == len(parts) - 1):
+                return _stopped(job, watch, progress)
+            if index < len(parts) - 1:
+                # Two models at once may be one too many.
+                watch.trainer = trainer = None
+            if index:
+                _on_main(partial(job.run.drop_stage, index - 1))
+    _finish(job, parts, trainer, last, progress)
+    return 0
+
+
+def _stage(
+    job: Job, parts: Sequence[Part], index: int, last: Checkpoint | None, progress: Progress, stop: Stop
+) -> tuple[Watch, Any]:
+    """Train one stage, from its beginning or from a checkpoint in it."""
+    part = parts[index]
+    inside = last if last is not None and last.stage == index else None
+    steps_before = 0 if last is None else (last.steps_before if inside else last.total_step)
+    watch = Watch(
+        job.run,
+        job.writer,
+        progress,
+        stop,
+        index,
+        steps_before,
+        0 if last is None else last.tokens,
+        is_first=index == 0 and inside is None,
+        is_final=index == len(parts) - 1,
+        held_out=job.held_out,
+        reward_state=part.reward_state,
+        checkpoint=last,
+    )
+    if len(parts) > 1 or part.says:
+        head = f"stage {index + 1} of {len(parts)}{part.name and f' ({part.name})'}: " if len(parts) > 1 else ""
+        progress.say(f"{head}{part.says}")
+    if part.restore is not None and last is not None and last.reward_state is not None:
+        part.restore(last.reward_state)
+    with quiet_loading(), _explaining_memory(part.settings, watch.kept):
+        model = open_model(job.recipe, job.writer, None if last is None else last.path)
+        watch.trainer = trainer = part.make(model, job.run.stage(index), [watch])
+        trainer.train(resume_from_checkpoint=None if inside is None else str(inside.path))
+    return watch, trainer
+
+
+@contextmanager
+def _explaining_memory(settings: Settings, kept: Callable[[], str]) -> Iterator[None]:
+    """Raise `UsageError` saying what to lower, if memory ends in the block."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or any(words in str(error).lower() for words in NO_MEMORY):
+            raise _no_memory(error, settings, kept()) from None
+        raise
+
+
+def _no_memory(error: Exception, settings: Settings, kept: str) -> UsageError:
+    keys = ("device_batch_size", "batch_size", "max_completion_tokens", "num_generations", "max_length_tokens")
+    lower = [f"{key} (now {value})" for key in keys if (value := getattr(settings, key, None)) is not None]
+    return UsageError(
+        f"out of memory ({one_line(error, 120)}): lower {', '.join(lower)}, "
+        f"or set gradient_checkpointing = true; {kept}"
+    )
+
+
+def _stopped(job: Job, watch: Watch, progress: Progress) -> int:
+    _on_main(lambda: draw_curves(read_log(job.run.log), job.run.path / "curves.png"))
+    step = 0 if watch.checkpoint is None else watch.checkpoint.total_step
+    progress.say(f"taut: stopped at step {step}; {watch.kept()}; the same command goes on from there")
+    return INTERRUPTED
+
+
+def _finish(job: Job, parts: Sequence[Part], trainer: Any, last: Checkpoint | None, progress: Progress) -> None:
+    """Write the model, the curves and the page."""
+    run = job.run
+    if trainer is None:
+        # Killed between the last checkpoint and the model: the checkpoint is the model.
+        model = open_model(job.recipe, job.writer, None if last is None else last.path)
+        _on_main(lambda: (model.save_pretrained(run.model), job.writer.tokenizer.save_pretrained(run.model)))
+    else:
+        trainer.save_model(str(run.model))
+    shares = [line["truncated_share"] for line in read_log(run.log) if "truncated_share" in line]
+    truncated = sum(shares) / max(len(shares), 1)
+    if truncated >= MOSTLY:
+        progress.say(
+            f"taut: {truncated:.0%} of the rollouts were cut at max_completion_tokens: the model learned from cut "
+            "answers; raise it"
+        )
+    steps = 0 if last is None else last.total_step
+    _on_main(lambda: _write_results(job, [part.says for part in parts], truncated, steps))
+    progress.say(f"done: {run.model}, curves in {run.path / 'curves.png'}, how to use it in {run.path / 'README.md'}")
+
+
+def _write_results(job: Job, says: Sequence[str], truncated: float, steps: int) -> None:
+    run = job.run
+    lines = read_log(run.log)
+    (run.model / "training_args.bin").unlink(missing_ok=True)
+    draw_curves(lines, run.path / "curves.png")
+    write_page(job.recipe, run, lines, says, truncated)
+    run.finish(steps=steps, truncated_share=truncated)
+
+
+def _on_main(work: Callable[[], Any]) -> None:
+    """Do it in one process only; the others wait."""
+    state = processes()
+    if state.is_main_process:
+        work()
+    state.wait_for_everyone()

@@ -1,0 +1,82 @@
+"""``README.md`` of a training run: what it is, what came of it, and the commands that use it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from taut.train.recipe import Recipe
+from taut.train.run_folder import RunFolder
+from taut.train.watching import MOSTLY
+
+WORDS: Mapping[str, str] = {
+    "sft": "Supervised fine-tuning",
+    "dpo": "Preference training",
+    "rl": "Reinforcement learning with a length reward",
+    "distill": "Distillation from a stronger model's traces",
+}
+ADAPTER = """\
+The folder `model/` is a LoRA adapter of `{base}`. To load it into a running vLLM that was started with
+`--enable-lora` and `VLLM_ALLOW_RUNTIME_LORA_UPDATING=True`:
+
+    taut adapter load {model} --engine http://127.0.0.1:8000
+
+For llama.cpp merge it first, then write a GGUF file:
+
+    taut adapter merge {model} --out {run}/merged
+    taut export {run}/merged --out {run}/model.gguf
+    taut bench --engine embedded:{run}/model.gguf --task …
+"""
+FULL = """\
+The folder `model/` is a whole Hugging Face model. vLLM serves it with `vllm serve {model}`. For llama.cpp:
+
+    taut export {model} --out {run}/model.gguf
+    taut bench --engine embedded:{run}/model.gguf --task …
+"""
+PAGE = """\
+# {title}
+
+Trained from `{base}` with `taut train {kind}`; `recipe.toml` is the recipe with every default, `manifest.json` has the
+versions and the machine, `log.jsonl` a line for every logged step, `curves.png` the picture.
+
+{facts}
+
+![curves](curves.png)
+
+## Use it
+
+    taut bench --engine transformers:{model} --task …
+
+{use}"""
+
+
+def write_page(
+    recipe: Recipe, run: RunFolder, lines: Sequence[Mapping[str, Any]], says: Sequence[str], truncated: float
+) -> None:
+    """Write it."""
+    names = {"base": recipe.model.path, "model": run.model, "run": run.path}
+    facts = [*(f"- Trained on: {text}" for text in says if text), *_held_out(lines), *_warnings(truncated)]
+    use = (FULL if recipe.lora is None else ADAPTER).format(**names)
+    text = PAGE.format(title=WORDS[recipe.kind], kind=recipe.kind, facts="\n".join(facts), use=use, **names)
+    (run.path / "README.md").write_text(text, encoding="utf-8")
+
+
+def _held_out(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    told = [(line["step"], line["held_out"]) for line in lines if "held_out" in line]
+    return [
+        f"- Held out, {when} (step {step}): {_share(found['accuracy'])} right"
+        f" (95 % interval {_share(found['low'])} to {_share(found['high'])}, {found['questions']} questions),"
+        f" {found['thinking_tokens']:,.0f} thinking of {found['total_tokens']:,.0f} tokens a reply,"
+        f" {found['truncated_share']:.0%} cut"
+        for when, (step, found) in zip(("before", "after"), told[:: max(len(told) - 1, 1)], strict=False)
+    ]
+
+
+def _share(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.1%}"
+
+
+def _warnings(truncated: float) -> list[str]:
+    if truncated < MOSTLY:
+        return [f"- {truncated:.0%} of the rollouts were cut at the ceiling"] if truncated else []
+    return [f"- **Warning:** {truncated:.0%} of the rollouts were cut at max_completion_tokens: raise it"]

@@ -1,0 +1,85 @@
+"""What the start model does on each question: mean tokens and accuracy, which some rewards compare with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+from accelerate.utils import gather_object
+
+from taut.core import Task
+from taut.errors import UsageError, one_line
+from taut.rollouts import Reference
+from taut.traces import read
+from taut.train.generation import Drawing, draw
+from taut.train.models import Writer, open_model, processes
+from taut.train.progress import Progress
+from taut.train.recipe import Recipe
+from taut.train.run_folder import write_whole
+
+Seen = tuple[str, int, bool]
+"""Question, tokens of the response, right."""
+
+
+def from_traces(path: Path) -> dict[str, Reference]:
+    """Statistics of every question in a ``traces.jsonl``; what was not scored is left out. Raises `UsageError`."""
+    found = _means(
+        (trace.task.id, trace.completion_tokens, trace.score.value)
+        for trace in read(path)
+        if trace.error is None and trace.score is not None and trace.score.value is not None
+    )
+    if not found:
+        raise UsageError(f"{path} has no scored answer, so it tells nothing of the start model")
+    return found
+
+
+def measured(
+    recipe: Recipe, writer: Writer, tasks: Sequence[Task], samples: int, drawing: Drawing, file: Path
+) -> dict[str, Reference]:
+    """Statistics from ``samples`` answers of the start model to each question, kept in ``file``."""
+    if file.exists():
+        return _load(file)
+    state = processes()
+    progress = Progress(shown=state.is_main_process)
+    progress.say(f"asking the start model {len(tasks)} questions {samples} times each, to compare with later")
+    model = open_model(recipe, writer).to(state.device)
+    drawn = draw(model, writer, tasks[state.process_index :: state.num_processes], samples, drawing)
+    if state.num_processes > 1:
+        drawn = gather_object(drawn)
+    found = _means((answer.question, answer.total_tokens, answer.right) for answer in drawn if answer.right is not None)
+    if state.is_main_process:
+        lines = ({"question": name, **msgspec.to_builtins(reference)} for name, reference in found.items())
+        write_whole(file, "".join(json.dumps(line) + "\n" for line in lines))
+    state.wait_for_everyone()
+    return found
+
+
+def check_all_there(found: Mapping[str, Reference], tasks: Sequence[Task], source: str, reward: str) -> None:
+    """Raise `UsageError` if a question has no statistics."""
+    missing = [task.id for task in tasks if task.id not in found]
+    if missing:
+        raise UsageError(
+            f"{reward} needs reference statistics (mean tokens and accuracy of the start model per question), and "
+            f"{source} has none for {len(missing)} of {len(tasks)} questions, the first is {missing[0]}: bench the "
+            "start model on these questions, or leave rl.reference out to have them measured"
+        )
+
+
+def _means(seen: Iterable[Seen]) -> dict[str, Reference]:
+    answers: dict[str, list[tuple[int, bool]]] = {}
+    for question, tokens, right in seen:
+        answers.setdefault(question, []).append((tokens, right))
+    return {
+        question: Reference(sum(tokens for tokens, _ in rows) / len(rows), sum(right for _, right in rows) / len(rows))
+        for question, rows in answers.items()
+    }
+
+
+def _load(file: Path) -> dict[str, Reference]:
+    try:
+        lines = [msgspec.json.decode(line, type=dict) for line in file.read_bytes().splitlines()]
+        return {line["question"]: Reference(line["mean_tokens"], line["accuracy"]) for line in lines}
+    except (OSError, KeyError, msgspec.DecodeError) as error:
+        raise UsageError(f"cannot read {file}: {one_line(error)}; delete it to have it measured again") from None

@@ -1,0 +1,228 @@
+"""The folder of a training run: what it was, its log, where it can go on, and the model that came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from taut import __version__
+from taut.errors import UsageError, one_line
+from taut.manifest import machine
+from taut.train.reading import to_toml
+from taut.train.recipe import Recipe
+
+PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
+MARK = "taut.json"
+"""Written into a checkpoint when all else of it is there: a killed run leaves checkpoints without."""
+FREE = ("log_every_steps", "keep_checkpoints", "device_batch_size", "gradient_checkpointing")
+"""Keys that may differ when a run goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A whole checkpoint, and where the run stood."""
+
+    path: Path
+    stage: int
+    step: int
+    """Of the stage."""
+    steps_before: int
+    """Of earlier stages."""
+    tokens: int = 0
+    """Trained on so far."""
+    is_last: bool = False
+    """The stage is finished with it."""
+    reward_state: Any = None
+    """What a reward remembers, as JSON data."""
+
+    @property
+    def total_step(self) -> int:
+        """Steps of the run."""
+        return self.steps_before + self.step
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths of a run; use `prepare` to make it."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """A folder a stage, in it one a checkpoint."""
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The finished model or adapter."""
+        return self.path / "model"
+
+    @property
+    def log(self) -> Path:
+        """One line of JSON for every logged step."""
+        return self.path / "log.jsonl"
+
+    @property
+    def is_finished(self) -> bool:
+        """Trained to its end."""
+        return self._manifest().get("finished_at") is not None
+
+    def stage(self, index: int) -> Path:
+        """Where a stage's checkpoints are."""
+        return self.checkpoints / f"stage-{index}"
+
+    def prepare(self, recipe: Recipe) -> None:
+        """Make the folder, or see that it is of this very recipe. Raises `UsageError` naming the difference."""
+        known = self._manifest()
+        if known and not self._is_bare:
+            different = _differences(known.get("recipe", {}), _through_json(recipe.table))
+            if different:
+                raise UsageError(f"{self.path} holds a run of another recipe: {'; '.join(different)}")
+            return
+        if not self._is_bare:
+            raise UsageError(f"{self.path} is not empty and holds no training run: choose another --out")
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        write_whole(self.path / "recipe.toml", to_toml(recipe.table))
+        self.note(
+            command=shlex.join(["taut", *sys.argv[1:]]),
+            kind=recipe.kind,
+            recipe=recipe.table,
+            taut_version=__version__,
+            packages=_versions(),
+            python=platform.python_version(),
+            machine=machine(),
+            started_at=_now(),
+            finished_at=None,
+        )
+
+    @property
+    def _is_bare(self) -> bool:
+        """Nothing was made in it yet: a recipe whose data could not be read may still be mended."""
+        made = {item.name for item in self.path.iterdir()} - {".lock", "manifest.json", "recipe.toml", "checkpoints"}
+        return not made and not any(self.checkpoints.glob("*"))
+
+    def note(self, **facts: Any) -> None:
+        """Put facts into the manifest."""
+        write_whole(self.path / "manifest.json", json.dumps({**self._manifest(), **facts}, indent=2))
+
+    def finish(self, **facts: Any) -> None:
+        """Note that the run is done."""
+        self.note(finished_at=_now(), **facts)
+
+    def facts(self) -> Mapping[str, Any]:
+        """What the manifest says."""
+        return self._manifest()
+
+    def _manifest(self) -> dict[str, Any]:
+        path = self.path / "manifest.json"
+        if not path.exists():
+            return {}
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"cannot read {path}: {one_line(error)}; choose another --out") from None
+        if not isinstance(found, dict) or "recipe" not in found:
+            raise UsageError(f"{path} is not the manifest of a training run; choose another --out")
+        return found
+
+    def last(self) -> Checkpoint | None:
+        """The newest whole checkpoint."""
+        return max(self._whole(), key=lambda found: (found.stage, found.step), default=None)
+
+    def _whole(self) -> Iterator[Checkpoint]:
+        for mark in self.checkpoints.glob(f"stage-*/checkpoint-*/{MARK}"):
+            try:
+                facts = json.loads(mark.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise UsageError(f"cannot read {mark}: {one_line(error)}; delete that checkpoint") from None
+            yield Checkpoint(**{**facts, "path": mark.parent})
+
+    def forget_after(self, checkpoint: Checkpoint | None) -> None:
+        """Take what came after the checkpoint out of the log, and checkpoints that were not finished."""
+        for folder in self.checkpoints.glob("stage-*/checkpoint-*"):
+            if not (folder / MARK).exists():
+                shutil.rmtree(folder, ignore_errors=True)
+        reached = -1 if checkpoint is None else checkpoint.total_step
+        kept = [line for line in read_log(self.log) if line["step"] <= reached]
+        write_whole(self.log, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def drop_stage(self, index: int) -> None:
+        """Delete the checkpoints of a stage that a later one has taken over from."""
+        shutil.rmtree(self.stage(index), ignore_errors=True)
+
+
+def mark(checkpoint: Checkpoint) -> None:
+    """Say that a checkpoint is whole."""
+    write_whole(checkpoint.path / MARK, json.dumps({**asdict(checkpoint), "path": checkpoint.path.name}))
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log; one that a killed run left unfinished is passed over."""
+    found = []
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        try:
+            found.append(msgspec.json.decode(line, type=dict[str, Any]))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue
+    return found
+
+
+def append(path: Path, line: Mapping[str, Any]) -> None:
+    """Add a line to a log."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace the file in one step, so that a killed run leaves a whole one."""
+    draft = path.with_name(f"{path.name}.tmp")
+    draft.write_text(text, encoding="utf-8")
+    os.replace(draft, path)
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], name: str = "") -> list[str]:
+    found = []
+    for key in {**before, **now}:
+        old, new = before.get(key), now.get(key)
+        if old == new or key in FREE:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differences(old, new, f"{key}.")
+        else:
+            found.append(f"{name}{key} was {_short(old)} and is {_short(new)}")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = "not set" if value is None else json.dumps(value)
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+def _through_json(table: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(json.loads(json.dumps(table)))
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,102 @@
+"""``taut train sft``: supervised fine-tuning on prompt and completion, the loss on the completion only.
+
+Stages train one after the other, each on rows of its own and with a fresh optimiser, as progressive shortening
+(CoT-Valve, arXiv:2502.09601) and stepwise internalisation (arXiv:2405.14838) ask. Rows with a column ``stage`` and no
+stages in the recipe are trained in the order of that column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+from taut.errors import UsageError
+from taut.train.held_out import open_held_out
+from taut.train.loop import Job, Part, run_job
+from taut.train.models import Writer, open_writer
+from taut.train.recipe import OfExamples, Recipe, Settings, Stage
+from taut.train.rows import Examples, Line, completions, read_lines
+from taut.train.run_folder import RunFolder
+from taut.train.trainers import Callbacks, sft_trainer
+
+
+def train(recipe: Recipe, out: Path) -> int:
+    """Train as the recipe says, in the run folder ``out``. Returns the exit status. Raises `UsageError`."""
+    return run_job(lambda: prepare(recipe, out), recipe, out)
+
+
+def prepare(recipe: Recipe, out: Path) -> tuple[Job, list[Part]]:
+    """The model's writer, the held-out questions and the stages, with all data read."""
+    writer = open_writer(recipe.model)
+    validation = read_lines(recipe.data.validation)
+    parts = []
+    for stage, lines in staged(recipe):
+        longest = cast(OfExamples, stage.settings).max_length_tokens
+        read = partial(completions, writer=writer, max_length_tokens=longest)
+        rows = read(lines)
+        parts.append(_part(stage, rows, read(validation) if validation else None, writer))
+    held_out = open_held_out(recipe.held_out, questions_of(recipe))
+    return Job(recipe, RunFolder(out), writer, held_out), parts
+
+
+def _part(stage: Stage, rows: Examples, validation: Examples | None, writer: Writer) -> Part:
+    def make(model: Any, folder: Path, callbacks: Callbacks) -> Any:
+        others = validation.rows if validation is not None else ()
+        return sft_trainer(model, writer, stage.settings, folder, rows.rows, others, callbacks)
+
+    return Part(stage.settings, make, str(rows), stage.name)
+
+
+def staged(recipe: Recipe) -> list[tuple[Stage, list[Line]]]:
+    """The stages with their rows. Raises `UsageError` where one of them has none."""
+    common = _limited(read_lines(recipe.data.train), recipe)
+    if not recipe.stages:
+        return _by_column(common, recipe.settings)
+    found = []
+    for number, stage in enumerate(recipe.stages, start=1):
+        lines = read_lines(stage.train) if stage.train else common
+        if stage.stage is not None:
+            lines = [line for line in lines if line.cells.get("stage") == stage.stage]
+        if not lines:
+            raise UsageError(f"stage {number} has no rows: {_wanted(stage)}")
+        found.append((stage, lines))
+    return found
+
+
+def _limited(lines: list[Line], recipe: Recipe) -> list[Line]:
+    return lines[: recipe.data.limit] if recipe.data.limit else lines
+
+
+def _wanted(stage: Stage) -> str:
+    if stage.stage is None:
+        return "name its file by train = …, or give data.train"
+    return f"no row has {stage.stage!r} in its column 'stage'"
+
+
+def _by_column(lines: Sequence[Line], settings: Settings) -> list[tuple[Stage, list[Line]]]:
+    """One stage for all rows, or one for every value of the column ``stage``."""
+    if not lines:
+        raise UsageError('there is nothing to train on: [data] train = "rows.jsonl"')
+    values: set[int] = {value for line in lines if isinstance(value := line.cells.get("stage"), int)}
+    if len(values) < 2:
+        return [(Stage(settings), list(lines))]
+    return [
+        (Stage(settings, f"stage {value}", stage=value), [line for line in lines if line.cells.get("stage") == value])
+        for value in sorted(values)
+    ]
+
+
+def questions_of(recipe: Recipe) -> frozenset[str]:
+    """Texts of the questions that are trained on, to be kept apart from the held-out ones."""
+    files = [*recipe.data.train, *(file for stage in recipe.stages for file in stage.train)]
+    return frozenset(_question(line) for line in read_lines(files))
+
+
+def _question(line: Line) -> str:
+    prompt = line.cells.get("prompt", line.cells.get("messages", ""))
+    if not isinstance(prompt, list):
+        return str(prompt).strip()
+    said = [message.get("content") for message in prompt if isinstance(message, dict) and message.get("role") == "user"]
+    return str(said[-1]).strip() if said else ""

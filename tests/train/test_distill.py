@@ -1,0 +1,61 @@
+"""Learning from the traces of a stronger model, here the fake engine that always adds right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from taut.cli import main
+from tests.train.made import question_row, write_rows
+from tests.train.running import train
+
+pytestmark = [pytest.mark.transformers, pytest.mark.timeout(300)]
+
+STEPS = ("distill.steps=2", "distill.batch_size=4")
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> Path:
+    return write_rows(tmp_path / "sums.jsonl", [question_row(index) for index in range(11, 15)])
+
+
+def completions(out: Path) -> list[str]:
+    lines = (out / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["completion"][0]["content"] for line in lines]
+
+
+def test_right_traces_are_learned_in_the_students_tags(tiny: Path, questions: Path, tmp_path: Path) -> None:
+    bench = tmp_path / "bench"
+    asked = ["--engine", "fake", "--task", str(questions), "--verifier", "number", "--preset", "direct"]
+    assert main(["bench", *asked, "--rollouts", "2", "--out", str(bench)]) == 0
+    out = tmp_path / "run"
+    traces = bench / "traces.jsonl"
+    assert train("distill", out, f"model.path={tiny}", f"distill.traces={traces}", *STEPS) == 0
+    learned = completions(out)
+    assert len(learned) == 8
+    assert all(text.startswith("<think>\n") and "</think>" in text for text in learned)
+    assert (out / "model" / "model.safetensors").exists()
+
+
+def test_the_teacher_may_be_asked_first(tiny: Path, questions: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    teacher = (f"data.tasks={questions}", "distill.teacher=fake", "distill.builder=shortest_correct")
+    assert train("distill", out, f"model.path={tiny}", *teacher, "distill.rollouts=2", *STEPS) == 0
+    assert len((out / "teacher" / "traces.jsonl").read_bytes().splitlines()) == 8
+    assert len(completions(out)) == 4
+
+
+def test_traces_without_a_right_answer_are_refused(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = write_rows(tmp_path / "wrong.jsonl", [question_row(index, answer="-1") for index in range(11, 15)])
+    out = tmp_path / "run"
+    assert train("distill", out, f"model.path={tiny}", f"data.tasks={wrong}", "distill.teacher=fake", *STEPS) == 2
+    assert "none is right: 4 wrong" in capsys.readouterr().err
+
+
+def test_something_to_learn_from_is_needed(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("distill", tmp_path / "run", f"model.path={tiny}", *STEPS) == 2
+    assert "there is nothing to learn from" in capsys.readouterr().err
