@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("replay",),
     ("tune",),
     ("report", "doctor", "gateway", "audit", "train"),
-    ("commands", "cli"),
+    ("commands", "cli", "__main__"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 APART = ("engines", "methods", "tasks", "verify")

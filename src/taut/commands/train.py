@@ -10,7 +10,7 @@ from taut.cli import existing_file, folder
 HELP = """bake it into the weights: SFT on short chains, preference pairs, RL with a length reward, distillation
 
 Reads a recipe (TOML), trains with TRL and PEFT, and writes RUN/model, RUN/curves.png and RUN/README.md. The same
-command goes on from the last checkpoint of RUN. Several GPUs: accelerate launch -m taut.cli train …"""
+command goes on from the last checkpoint of RUN. Several GPUs: accelerate launch -m taut train …"""
 
 KINDS = {
     "sft": "supervised fine-tuning on rows of prompt and completion",

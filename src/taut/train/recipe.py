@@ -162,9 +162,10 @@ class Rl(Settings):
     clip_high: float = 0.2
     iterations: int = 1
     """Optimiser passes over each batch of rollouts."""
-    instruction: str = ""
+    instruction: str | None = None
     """Added to every question; ``{limit_tokens}`` is the ceiling, ``{wanted_tokens}`` the length asked for. By default
-    nothing, and `` Think for {wanted_tokens} tokens.`` where the reward needs the latter."""
+    nothing, and `` Think for {wanted_tokens} tokens.`` where the reward needs the latter; an empty one adds nothing
+    there either."""
     wanted_tokens: tuple[int, int] | None = None
     """Lengths to ask for are drawn from this range, one a question, where its row names none."""
     reference: str | None = None

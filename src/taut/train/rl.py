@@ -143,7 +143,9 @@ def _forced_share(reward: LengthReward, settings: Rl) -> float:
 def _row(task: Task, reward: LengthReward, settings: Rl, references: References) -> dict[str, Any]:
     """A question as TRL's data set and the reward's adapter have it."""
     wanted = _wanted(task, settings)
-    asks = settings.instruction or (ASK_LENGTH if "wanted_tokens" in reward.needs else "")
+    asks = settings.instruction
+    if asks is None:
+        asks = ASK_LENGTH if "wanted_tokens" in reward.needs else ""
     text = asks.replace("{wanted_tokens}", str(wanted)).replace("{limit_tokens}", str(settings.max_completion_tokens))
     reference = references.get(task.id)
     answer = task.reference

@@ -20,6 +20,7 @@ from trl.models.utils import unwrap_model_for_generation
 from taut.errors import UsageError
 from taut.train.models import Writer, processes
 from taut.train.recipe import Dpo, Rl, Settings
+from taut.train.sampling import fits, sample
 
 Rows = Sequence[dict[str, Any]]
 Callbacks = list[TrainerCallback]
@@ -116,9 +117,17 @@ class RolloutTrainer(GRPOTrainer):  # type: ignore[misc]
     def _generate_single_turn(self, prompt_ids: Any, *others: Any, **more: Any) -> Any:
         begun = [self._beginning(index) for index in range(len(prompt_ids))]
         given = [[*ids, *start] for ids, start in zip(prompt_ids, begun, strict=True)]
-        completions, logprobs = super()._generate_single_turn(given, *others, **more)
+        if fits(self.accelerator.unwrap_model(self.model_wrapped)):
+            completions, logprobs = self._sample(given), None
+        else:
+            completions, logprobs = super()._generate_single_turn(given, *others, **more)
         # What was forced is part of the completion: the choice to begin so is what is to be learned.
         return [[*start, *ids] for start, ids in zip(begun, completions, strict=True)], logprobs
+
+    def _sample(self, prompt_ids: Sequence[Sequence[int]]) -> list[list[int]]:
+        ends, args = self.args.generation_kwargs["eos_token_id"], self.args
+        with unwrapped(self) as model:
+            return sample(model, prompt_ids, ends, args.max_completion_length, args.temperature, args.top_p)
 
     def _beginning(self, index: int) -> tuple[int, ...]:
         at = index % self.num_generations

@@ -1,0 +1,89 @@
+"""Answers drawn in a batch that rows leave when they are done are those that the model would write alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.transformers
+
+PROMPTS = [[5, 9, 3], [7], [4, 8, 8, 6, 2, 5], [3, 3]]
+ENDS = (1, 2)
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=12,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        initializer_range=0.5,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+def alone(model: Any, prompt: list[int], most: int) -> list[int]:
+    """The likeliest answer, every token computed from the whole text."""
+    import torch
+
+    text = list(prompt)
+    for _ in range(most):
+        with torch.no_grad():
+            text.append(int(model(input_ids=torch.tensor([text]), use_cache=False).logits[0, -1].argmax()))
+        if text[-1] in ENDS:
+            break
+    return text[len(prompt) :]
+
+
+def test_the_likeliest_answers_are_those_of_each_prompt_alone(model: Any) -> None:
+    from taut.train.sampling import ROOM_TOKENS, sample
+
+    # Longer than the room that is made at a time, so that it grows.
+    most = ROOM_TOKENS + 40
+    found = sample(model, PROMPTS, ENDS, most, temperature=0)
+    assert found == [alone(model, prompt, most) for prompt in PROMPTS]
+
+
+def test_an_answer_ends_with_its_end_or_at_the_ceiling(model: Any) -> None:
+    import torch
+
+    from taut.train.sampling import sample
+
+    torch.manual_seed(1)
+    found = sample(model, PROMPTS * 8, ENDS, 20, temperature=1.0)
+    assert all(len(ids) == 20 or ids[-1] in ENDS for ids in found)
+    assert not any(set(ids[:-1]) & set(ENDS) for ids in found)
+    assert len({len(ids) for ids in found}) > 3
+
+
+def test_tokens_are_drawn_as_often_as_the_model_says(model: Any) -> None:
+    import torch
+
+    from taut.train.sampling import sample
+
+    torch.manual_seed(2)
+    drawn = [ids[0] for ids in sample(model, [[5, 9, 3]] * 4000, ENDS, 1, temperature=0.7)]
+    with torch.no_grad():
+        wanted = torch.softmax(model(input_ids=torch.tensor([[5, 9, 3]])).logits[0, -1] / 0.7, dim=-1)
+    shares = torch.bincount(torch.tensor(drawn), minlength=12) / 4000
+    # Four standard deviations of a share of one half.
+    assert (shares - wanted).abs().max() < 0.032
+
+
+def test_only_the_likeliest_are_drawn_where_their_share_is_limited(model: Any) -> None:
+    import torch
+
+    from taut.train.sampling import sample
+
+    with torch.no_grad():
+        likeliest = int(model(input_ids=torch.tensor([[5, 9, 3]])).logits[0, -1].argmax())
+    drawn = sample(model, [[5, 9, 3]] * 50, ENDS, 1, temperature=1.0, top_p=1e-6)
+    assert {ids[0] for ids in drawn} == {likeliest}

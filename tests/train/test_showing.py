@@ -1,0 +1,85 @@
+"""What a training shows: the note of its progress, the picture, the page, and the log that survives a kill."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taut.train.curves import draw_curves, series
+from taut.train.progress import Progress
+from taut.train.run_folder import Checkpoint, RunFolder, append, mark, read_log
+
+LINES: list[dict[str, Any]] = [
+    {"step": 0, "held_out": {"accuracy": 0.5, "low": 0.3, "high": 0.7, "questions": 20, "thinking_tokens": 90.0}},
+    {"step": 1, "reward": 0.1, "completion_tokens": 120.0},
+    {"step": 2, "reward": 0.4, "completion_tokens": 80.0},
+    {"step": 2, "held_out": {"accuracy": 0.6, "low": 0.4, "high": 0.8, "questions": 20, "thinking_tokens": 40.0}},
+]
+
+
+def test_the_note_says_reward_length_tokens_and_accuracy() -> None:
+    progress = Progress(shown=False)
+    progress.begin(0, 10, tokens=0)
+    progress.log({"loss": 0.0, "reward": 0.25, "completion_tokens": 1234.4, "tokens": 5000})
+    progress.held_out("60% right in 80 tokens")
+    note = progress.note()
+    assert note.startswith("reward 0.250  1,234 tokens a rollout  5,000 tokens, ")
+    assert note.endswith("tok/s  held out: 60% right in 80 tokens")
+
+
+def test_where_nobody_watches_the_end_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress()
+    progress.begin(0, 2, tokens=0)
+    for done in (1, 2, 2):
+        progress.step(done)
+    assert capsys.readouterr().err.count("2/2 steps") == 1
+
+
+def test_a_helper_of_a_distributed_training_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress(shown=False)
+    progress.begin(0, 1, tokens=0)
+    progress.step(1)
+    progress.say("anything")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_series_takes_held_out_numbers_too() -> None:
+    assert series(LINES, "completion_tokens") == ([1, 2], [120.0, 80.0])
+    assert series(LINES, "thinking_tokens") == ([0, 2], [90.0, 40.0])
+
+
+def test_the_curves_are_a_picture_and_nothing_without_a_line(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    draw_curves(LINES, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    draw_curves([], tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_a_checkpoint_counts_only_when_it_is_whole(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    for step in (2, 4):
+        (run.stage(0) / f"checkpoint-{step}").mkdir(parents=True)
+    whole = Checkpoint(run.stage(0) / "checkpoint-2", 0, 2, 0, tokens=7, reward_state={"a": 1})
+    mark(whole)
+    assert run.last() == whole
+    for step in (1, 2, 3):
+        append(run.log, {"step": step, "loss": 1.0})
+    with run.log.open("a", encoding="utf-8") as file:
+        file.write('{"step": 4, "lo')
+    run.forget_after(whole)
+    assert [line["step"] for line in read_log(run.log)] == [1, 2]
+    assert not (run.stage(0) / "checkpoint-4").exists()
+
+
+def test_the_later_stage_is_the_last(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    for stage, step in ((0, 12), (1, 3)):
+        folder = run.stage(stage) / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        mark(Checkpoint(folder, stage, step, 12 * stage))
+    last = run.last()
+    assert last is not None
+    assert (last.stage, last.total_step) == (1, 15)
