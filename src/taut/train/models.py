@@ -14,6 +14,7 @@ from accelerate import PartialState
 from jinja2 import TemplateError
 from transformers.utils import logging
 
+from taut import box
 from taut.dialects import Dialect, by_name, detect
 from taut.errors import UsageError, nearest, one_line
 from taut.train.recipe import LoraPart, ModelPart, Recipe
@@ -115,8 +116,8 @@ def _check_path(path: str) -> None:
 
 
 def _absolute(path: str) -> str:
-    """A folder's whole path, which an adapter will name as its base model; a hub name as it is."""
-    folder = Path(path).expanduser()
+    """The whole path of a folder (``tally`` is one), which an adapter will name as its base; a hub name as it is."""
+    folder = Path(box.folder_or(path)).expanduser()
     return str(folder.resolve()) if folder.is_dir() else path
 
 
