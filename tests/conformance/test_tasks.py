@@ -91,7 +91,7 @@ def test_procedural_questions_come_twice_the_same_and_their_gold_answers_are_rig
         assert score("", task).value is False
 
 
-@pytest.mark.parametrize("name", sorted(OTHERS - {"file", "reasoning_gym"}))
+@pytest.mark.parametrize("name", sorted(OTHERS - {"file", "reasoning_gym", "tally"}))
 def test_a_set_without_its_data_says_what_is_missing(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has no split"):
         load_tasks(name, LoadOptions(data=tmp_path))

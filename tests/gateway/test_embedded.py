@@ -238,7 +238,7 @@ async def test_taut_serve_on_the_embedded_engine_answers_and_ends_a_stream_in_go
         names = [model.id async for model in ours.models.list()]
         own = next(name for name in names if name.startswith("tally"))
         assert {"direct", "budget_forcing", own} <= set(names)
-        assert (await real.whole(gateway.url, "direct", max_tokens=4)).taut["tokens"]["total"] == 4
+        assert 20 < (await real.whole(gateway.url, "direct", max_tokens=40)).taut["tokens"]["total"] <= 40
         stream: Any = await ours.chat.completions.create(model=own, messages=QUESTION, stream=True, **SHORT)
         found = [await anext(stream)]
         gateway.signal(signal.SIGTERM)

@@ -36,7 +36,7 @@ def recipe() -> Iterator[dict[str, Any]]:
 
 
 def plan(recipe: dict[str, Any], out: Path, steps: int | None = None) -> Any:
-    return recipe["run"].Plan(out, Path("model"), 512, 900, steps, None)
+    return recipe["run"].Plan(out, Path("model"), 256, 900, steps, None)
 
 
 def scale(recipe: dict[str, Any]) -> Any:
@@ -54,7 +54,7 @@ def test_the_recipe_of_every_trained_arm_is_valid(recipe: dict[str, Any], tmp_pa
         read = read_recipe(path, arm.kind)
         assert read.settings.seed == 3
         steps = [stage.settings.steps for stage in read.stages] or [read.settings.steps]
-        assert sum(step or 0 for step in steps) == 64, arm.name
+        assert sum(step or 0 for step in steps) == 32, arm.name
 
 
 def test_every_reward_builder_and_preset_exists(recipe: dict[str, Any]) -> None:
@@ -124,8 +124,8 @@ def test_a_reward_that_remembers_meets_each_question_several_times(recipe: dict[
         name: recipe["run"].recipe_of(arms[name], 1, plan(recipe, tmp_path), scale(recipe))
         for name in ("plain", "hapo")
     }
-    assert tables["plain"]["data"]["tasks"] == ["tally?split=train&limit=512&seed=1"]
-    assert tables["hapo"]["data"]["tasks"] == ["tally?split=train&limit=128&seed=1"]
+    assert tables["plain"]["data"]["tasks"] == ["tally?split=train&limit=256&seed=1"]
+    assert tables["hapo"]["data"]["tasks"] == ["tally?split=train&limit=64&seed=1"]
 
 
 def test_fewer_steps_are_shared_among_stages(recipe: dict[str, Any], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from taut.core import Task
 from taut.dialects import starts_in
 from taut.train.adapters._judging import Judge, Response
 from taut.train.models import Writer
+from taut.train.sampling import fits, sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,8 @@ def _aside(model: Any, seed: int) -> Iterator[None]:
 def _generate(model: Any, writer: Writer, prompts: list[str], drawing: Drawing) -> list[list[int]]:
     """Tokens of each reply, the one that ends it included."""
     ids = [writer.ids(prompt) for prompt in prompts]
+    if fits(model):
+        return sample(model, ids, writer.end_ids, drawing.max_tokens, drawing.temperature, drawing.top_p)
     width, pad = max(map(len, ids)), writer.tokenizer.pad_token_id
     given = torch.tensor([[pad] * (width - len(row)) + row for row in ids], device=model.device)
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids], device=model.device)

@@ -2,7 +2,7 @@
 
 transformers' ``generate`` computes every row until the longest is done, and copies all keys and values anew for every
 token. For 64 answers of a model of two million parameters, on average a third as long as the longest, leaving and
-writing in place took 10 ms a token on one core where ``generate`` took 37. The distribution is the same; which
+writing in place took 10 ms a token on one core where ``generate`` took 33. The distribution is the same; which
 answers a seed gives is not.
 """
 
@@ -63,7 +63,6 @@ def fits(model: Any) -> bool:
     return bool(model.device.type == "cpu" and can_batch(model))
 
 
-@torch.no_grad()
 def sample(
     model: Any, prompts: Sequence[Sequence[int]], ends: Sequence[int], most: int, temperature: float, top_p: float = 1.0
 ) -> list[list[int]]:
@@ -79,15 +78,7 @@ def sample(
     rows = torch.arange(len(prompts))
     alive = torch.ones(len(prompts), dtype=torch.bool)
     for _ in range(most):
-        output = model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        drawn = _draw(output.logits[:, -1].float(), warp, temperature)
+        drawn = _draw(_next_logits(model, ids, mask, positions, cache), warp, temperature)
         for row, token, is_alive in zip(rows.tolist(), drawn.tolist(), alive.tolist(), strict=True):
             if is_alive:
                 found[row].append(token)
@@ -102,6 +93,20 @@ def sample(
             ids, mask, positions, rows = ids[alive], mask[alive], positions[alive], rows[alive]
             alive = alive[alive]
     return found
+
+
+def _next_logits(model: Any, ids: Any, mask: Any, positions: Any, cache: Any) -> Any:
+    """Logits of the next token of every row; the cache takes in the new ones."""
+    with torch.no_grad():
+        output = model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+    return output.logits[:, -1].float()
 
 
 def _padded(prompts: Sequence[Sequence[int]], device: Any) -> tuple[Any, Any]:

@@ -129,12 +129,33 @@ class RolloutTrainer(GRPOTrainer):  # type: ignore[misc]
         with unwrapped(self) as model:
             return sample(model, prompt_ids, ends, args.max_completion_length, args.temperature, args.top_p)
 
+    def _compute_loss(self, model: Any, inputs: Any) -> Any:
+        return super()._compute_loss(model, trimmed(inputs))
+
     def _beginning(self, index: int) -> tuple[int, ...]:
         at = index % self.num_generations
         return self.forced_ids if self.model.training and at >= self.num_generations - self.forced else ()
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """No page in the folder of checkpoints."""
+
+
+def trimmed(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Without the columns that are padding in every row.
+
+    TRL pads to the longest of all rollouts of a step; the few that are in memory at once are mostly far shorter.
+    """
+    width = inputs["completion_mask"].size(1)
+    used = inputs["completion_mask"].any(dim=0).nonzero()
+    end = int(used.max()) + 1 if used.numel() else 1
+    begin = int(inputs["prompt_mask"].any(dim=0).int().argmax())
+    found = dict(inputs)
+    for name, value in inputs.items():
+        if name in ("prompt_ids", "prompt_mask"):
+            found[name] = value[:, begin:]
+        elif isinstance(value, torch.Tensor) and value.dim() == 2 and value.size(1) == width:
+            found[name] = value[:, :end]
+    return found
 
 
 def _as_tensor(own: Sequence[Any], output: Any) -> Any:
