@@ -9,7 +9,7 @@ DEMO_RUN ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 .PHONY: demo test test-engines check benchmarks clean
 
 demo: .venv/.demo
-	$(BIN)/taut bench --engine embedded --task tally --limit 60 --seed 1 --temperature 0.6 --max-tokens 900 \
+	$(BIN)/taut bench --engine embedded --task tally --limit 120 --seed 1 --temperature 0.6 --max-tokens 900 \
 	  --out $(DEMO_RUN) --preset direct --preset no_thinking --preset cap_100=budget_forcing:max_thinking_tokens=100 \
 	  --preset answer_convergence --preset deer --preset dynasor
 	$(BIN)/taut audit $(DEMO_RUN) --preset direct --out $(DEMO_RUN)/audit
