@@ -22,6 +22,16 @@ START_LIMIT_S = 60.0
 END_LIMIT_S = 30.0
 
 
+HANGUP = pytest.param(
+    signal.SIGHUP,
+    marks=pytest.mark.skipif(
+        signal.getsignal(signal.SIGHUP) == signal.SIG_IGN,
+        reason="hang-ups are ignored here and by what is started here, as under nohup",
+    ),
+)
+"""The signal, for tests that send it."""
+
+
 @dataclass(slots=True)
 class Served:
     """A gateway that runs."""

@@ -11,7 +11,7 @@ import pytest
 from taut.gateway.starting import drain
 from tests.engines.fake_upstream import MODEL, Reply, chat, event, stream_of
 from tests.gateway.faulty import PATHS, Name, Stand, events, standing
-from tests.gateway.processes import body, served, upstream
+from tests.gateway.processes import HANGUP, body, served, upstream
 from tests.gateway.scripts import until
 from tests.gateway.test_cancel import PATIENT
 
@@ -92,7 +92,7 @@ async def test_sigterm_lets_a_stream_end_and_then_the_process_with_code_0() -> N
     assert "Unclosed" not in said
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, HANGUP])
 async def test_a_second_signal_ends_a_stream_at_once_and_in_good_form(number: signal.Signals) -> None:
     async with (
         upstream(tokens=100_000, pause_s=0.05) as engine,

@@ -23,7 +23,7 @@ from taut.gateway.settings import read_settings
 from taut.gateway.starting import Worker, open_ledger
 from taut.gateway.workers import Supervisor, check_count, check_free
 from tests.gateway.faulty import events
-from tests.gateway.processes import Served, body, free_port, is_alive, served, sockets, upstream
+from tests.gateway.processes import HANGUP, Served, body, free_port, is_alive, served, sockets, upstream
 
 LIMIT_S = 20.0
 
@@ -171,7 +171,7 @@ async def test_workers_end_when_their_parent_is_killed() -> None:
                 await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, HANGUP])
 async def test_after_the_end_no_worker_and_no_folder_is_left(
     number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
