@@ -267,7 +267,7 @@ def _taut(plan: Plan, *arguments: Any) -> None:
 
     Raises `UsageError` where it fails, and `OutOfTimeError`.
     """
-    command = [sys.executable, "-m", "taut.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "taut", *map(str, arguments)]
     left_s = None if plan.deadline_s is None else plan.deadline_s - time.monotonic()
     if left_s is not None and left_s <= 0:
         raise OutOfTimeError("the minutes are over")

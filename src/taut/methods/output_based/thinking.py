@@ -141,6 +141,8 @@ class _Loop:
         self.lookout = Lookout(
             session, self.wants, method.rule.watch(), lambda: self.written.text("thinking"), pauses=self.pauses
         )
+        self.unseen_tokens = 0
+        """Of a call that brought nothing but the tag that opens the thought: they count against the ceiling too."""
         self.left_at: Checkpoint | None = None
         self.outside: Verdict = None
         self.pauses_at_a_count = False
@@ -184,9 +186,10 @@ class _Loop:
         self.lookout.go_on(before)
         async with self._stream_thinking(self._until_the_pause(limit)) as stream:
             verdict = await self._follow(stream)
-        if stream.call.usage is not None:
+        if (usage := stream.call.usage) is not None:
             # The engine's own count is better than the sum of the pieces.
-            self.written.tokens["thinking"] = before + stream.call.usage.thinking.tokens
+            self.written.tokens["thinking"] = before + usage.thinking.tokens
+            self.unseen_tokens += max(usage.completion.tokens - usage.thinking.tokens - stream.tokens["answer"], 0)
         if verdict is None and self.pauses and not stream.text("answer"):
             verdict = await self._in_the_pause()
             has_paused = stream.finish == ("length" if self.pauses_at_a_count else "cancelled")
@@ -390,5 +393,5 @@ class _Loop:
         """Answer tokens that may still be generated. Room is always left: the thinking never used it up."""
         if self.ceiling is None:
             return None
-        left = self.ceiling - sum(self.written.tokens.values())
+        left = self.ceiling - sum(self.written.tokens.values()) - self.unseen_tokens
         return max(left, 0) if self.written.tokens["answer"] else max(left, 1)
