@@ -13,7 +13,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "taut"
 FILES = sorted(SOURCE.rglob("*.py"))
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "box"),
+    ("errors", "box", "meter"),
     ("messages",),
     ("core", "dialects"),
     ("session", "checkpoints", "rollouts"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from taut import meter
 from taut.bench import Plan
-from taut.commands import _progress
 from taut.commands._progress import Progress
 from taut.config import Config
 from taut.core import Sampling, Task
@@ -26,7 +26,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(_progress, "time", made)
+    monkeypatch.setattr(meter, "time", made)
     return made
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from taut.core import Trace
 from taut.errors import TautError, UsageError
 from taut.metrics import Estimate, pareto_front
 from taut.metrics.comparison import compare, pairs_of, right
-from taut.metrics.intervals import Sums, proportion, ratio_of_sums
+from taut.metrics.intervals import proportion, ratio_of_sums, sums_by_question
 from taut.report.folder import read_run
 from taut.report.picture import Point, picture
 from taut.report.together import thought
@@ -144,9 +143,9 @@ def row(name: str, kind: Kind, own: Sequence[Trace], start: Sequence[Trace]) -> 
         len(done),
         {part: accuracy(traces) for part, traces in parts.items()},
         {part: one.accuracy_difference for part, one in compared.items()},
-        ratio_of_sums(_sums((trace.task.id, thought(trace), 1) for trace in done)),
-        ratio_of_sums(_sums((trace.task.id, trace.completion_tokens, 1) for trace in done)),
-        None if is_start else ratio_of_sums(_sums((a.task.id, thought(a), thought(b)) for a, b in pairs)),
+        ratio_of_sums(sums_by_question((trace.task.id, thought(trace), 1) for trace in done)),
+        ratio_of_sums(sums_by_question((trace.task.id, trace.completion_tokens, 1) for trace in done)),
+        None if is_start else ratio_of_sums(sums_by_question((a.task.id, thought(a), thought(b)) for a, b in pairs)),
         None if is_start else compared["all"].token_ratio,
         sum(trace.finish == "length" for trace in done) / max(len(done), 1),
     )
@@ -155,16 +154,7 @@ def row(name: str, kind: Kind, own: Sequence[Trace], start: Sequence[Trace]) -> 
 def accuracy(traces: Iterable[Trace]) -> Estimate | None:
     """Share of the scored answers that are right, with Wilson's interval."""
     scored = [trace for trace in traces if right(trace) is not None]
-    return proportion(_sums((trace.task.id, int(bool(right(trace))), 1) for trace in scored))
-
-
-def _sums(counted: Iterable[tuple[str, int, int]]) -> list[Sums]:
-    """Numerators and denominators, each summed by question."""
-    sums: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for question, above, below in counted:
-        sums[question][0] += above
-        sums[question][1] += below
-    return [Sums(above, below) for above, below in sums.values()]
+    return proportion(sums_by_question((trace.task.id, int(bool(right(trace))), 1) for trace in scored))
 
 
 def table(found: Sequence[Row]) -> str:

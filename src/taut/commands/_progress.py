@@ -6,25 +6,17 @@ import asyncio
 import contextlib
 import signal
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
 from taut.bench import Plan, sweep
 from taut.core import Engine, Trace
-
-QUIET_EVERY_S = 15.0
-"""Where nobody watches (a log file), one line this often."""
+from taut.meter import Meter
 
 
 class Progress:
-    """Counts what is done; draws a bar on a terminal, writes a line now and then elsewhere. Goes to stderr."""
+    """Counts what is done, and shows it."""
 
     def __init__(self, plan: Plan, baseline: str) -> None:
         self.done = 0
@@ -34,50 +26,19 @@ class Progress:
         self._saved: dict[str, int] = defaultdict(int)
         self._judged: dict[str, int] = defaultdict(int)
         self._right: dict[str, int] = defaultdict(int)
-        self._failed = self._new = self._new_tokens = 0
-        self._console = Console(stderr=True)
-        self._live = self._console.is_terminal
-        self._bar = Bar(
-            BarColumn(20),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=self._console,
-            disable=not self._live,
-        )
-        self._task = self._bar.add_task("bench", total=plan.size, note="")
-        self._began = self._told = time.monotonic()
-
-    def __enter__(self) -> Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        self._bar.stop()
+        self._failed = self._new_tokens = 0
+        self.meter = Meter(plan.size)
 
     def __call__(self, trace: Trace) -> None:
         """Take a trace that has just ended into account."""
         self._count(trace)
-        self._new += 1
         self._new_tokens += trace.completion_tokens
-        self._bar.update(self._task, completed=self.done, note=self.note())
-        now = time.monotonic()
-        if not self._live and (now - self._told > QUIET_EVERY_S or self.done == self._plan.size):
-            self._told = now
-            elapsed = now - self._began
-            left = elapsed / self._new * (self._plan.size - self.done)
-            sys.stderr.write(
-                f"{self.done}/{self._plan.size}  {elapsed:.0f} s, about {left:.0f} s left  {self.note()}\n"
-            )
+        self.meter.show(self.done, self.note())
 
     def found(self, trace: Trace) -> None:
         """Take a trace of an earlier run into account: it counts as done, but took none of this run's time."""
         self._count(trace)
-        # Not an update: the bar would take the found ones for its speed and promise an end much too soon.
-        self._bar.reset(self._task, completed=self.done)
+        self.meter.begin(self.done)
 
     def _count(self, trace: Trace) -> None:
         self.done += 1
@@ -106,7 +67,7 @@ class Progress:
 
     def note(self) -> str:
         """Speed, the baseline's accuracy so far, and that of the preset that has saved most with its savings."""
-        speed = self._new_tokens / max(time.monotonic() - self._began, 1e-9)
+        speed = self._new_tokens / self.meter.elapsed_s
         parts = [f"{speed:,.0f} tok/s", self._accuracy(self._baseline)]
         best = max(self._saved, key=lambda name: self._saved[name], default=self._baseline)
         # The baseline saves 0, so whatever saves more is another preset.

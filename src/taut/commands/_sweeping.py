@@ -158,7 +158,8 @@ async def sweep_into(
     with alone_in(arguments.out):
         manifest = begin(arguments, config, plan, engines)
         baseline = arguments.baseline or plan.presets[0].name
-        with Progress(plan, baseline) as progress:
+        progress = Progress(plan, baseline)
+        with progress.meter:
             stopped = await interruptible(plan, engines, arguments.out / "traces.jsonl", progress)
         # What stopped the sweep (a full disk, say) is told before what it did to the report.
         with _told_after(stopped):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +48,15 @@ def check_libraries() -> None:
     for name in ("numpy", "scipy"):
         if importlib.util.find_spec(name) is None:
             raise missing(name)
+
+
+def sums_by_question(counted: Iterable[tuple[str, int, int]]) -> list[Sums]:
+    """Of (question, numerator, denominator): both summed by question."""
+    sums: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for question, above, below in counted:
+        sums[question][0] += above
+        sums[question][1] += below
+    return [Sums(above, below) for above, below in sums.values()]
 
 
 def proportion(questions: Sequence[Sums]) -> Estimate | None:

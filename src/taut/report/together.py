@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -22,7 +21,7 @@ from taut.core import Trace
 from taut.errors import UsageError, nearest
 from taut.metrics import Estimate
 from taut.metrics.comparison import pairs_of
-from taut.metrics.intervals import Sums, ratio_of_sums
+from taut.metrics.intervals import ratio_of_sums, sums_by_question
 from taut.report.folder import Run, read_run
 from taut.report.writing import write_report
 from taut.traces import Writer
@@ -74,9 +73,13 @@ def thinking(traces: Iterable[Trace], names: Sequence[str], baseline: str) -> li
         by_name[trace.preset].append(trace)
     found = []
     for name, own in by_name.items():
-        mean = ratio_of_sums(_sums((trace.task.id, thought(trace), 1) for trace in own if trace.error is None))
+        mean = ratio_of_sums(
+            sums_by_question((trace.task.id, thought(trace), 1) for trace in own if trace.error is None)
+        )
         pairs = pairs_of(own, by_name[baseline])
-        ratio = ratio_of_sums(_sums((mine.task.id, thought(mine), thought(theirs)) for mine, theirs in pairs))
+        ratio = ratio_of_sums(
+            sums_by_question((mine.task.id, thought(mine), thought(theirs)) for mine, theirs in pairs)
+        )
         found.append(Thinking(name, mean, None if name == baseline else ratio))
     return found
 
@@ -84,15 +87,6 @@ def thinking(traces: Iterable[Trace], names: Sequence[str], baseline: str) -> li
 def thought(trace: Trace) -> int:
     """Thinking tokens of an answer that count as such: not those of probes and discarded tries."""
     return trace.tokens_by_role()["thinking"].total
-
-
-def _sums(counted: Iterable[tuple[str, int, int]]) -> list[Sums]:
-    """Numerators and denominators, each summed by question."""
-    sums: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for question, above, below in counted:
-        sums[question][0] += above
-        sums[question][1] += below
-    return [Sums(above, below) for above, below in sums.values()]
 
 
 def _check_same(read: Mapping[str, Run]) -> None:

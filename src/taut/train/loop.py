@@ -59,7 +59,8 @@ def run_job(prepare: Callable[[], tuple[Job, Sequence[Part]]], recipe: Recipe, o
         if state.is_main_process:
             run.prepare(recipe)
         state.wait_for_everyone()
-        with Progress(shown=state.is_main_process) as progress:
+        progress = Progress(shown=state.is_main_process)
+        with progress.meter:
             if run.is_finished:
                 progress.say(f"{out} is finished already; its model is in {run.model}")
                 return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,10 @@ class Examples:
     too_long: int
     tokens: int
     """Of all rows, prompts included."""
+    noun: str = "examples"
 
     def __str__(self) -> str:
-        text = f"{len(self.rows):,} examples, {self.tokens:,} tokens"
+        text = f"{len(self.rows):,} {self.noun}, {self.tokens:,} tokens"
         return text + (f"; {self.too_long:,} of {self.read:,} left out as too long" if self.too_long else "")
 
 
@@ -91,7 +92,7 @@ def pairs(lines: Sequence[Line], writer: Writer, max_length_tokens: int) -> Exam
             continue
         made.append({"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected})
     tokens = sum(2 * len(row["prompt_ids"]) + len(row["chosen_ids"]) + len(row["rejected_ids"]) for row in made)
-    return _kept(made, len(lines), too_long, tokens, max_length_tokens)
+    return replace(_kept(made, len(lines), too_long, tokens, max_length_tokens), noun="pairs")
 
 
 def _kept(made: list[dict[str, Any]], read: int, too_long: int, tokens: int, max_length_tokens: int) -> Examples:

@@ -7,8 +7,7 @@ stages in the recipe are trained in the order of that column.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +18,12 @@ from taut.train.models import Writer, open_writer
 from taut.train.recipe import OfExamples, Recipe, Settings, Stage
 from taut.train.rows import Examples, Line, completions, read_lines
 from taut.train.run_folder import RunFolder
-from taut.train.trainers import Callbacks, sft_trainer
+from taut.train.trainers import Callbacks, Rows, sft_trainer
+
+Read = Callable[[Sequence[Line], Writer, int], Examples]
+"""Tokens of rows, of which those that are longer than so many are left out."""
+Trainer = Callable[[Any, Writer, Any, Path, Rows, Rows, Callbacks], Any]
+"""TRL's trainer of a model, for a stage's settings, in a folder, on rows and others to watch the loss on."""
 
 
 def train(recipe: Recipe, out: Path) -> int:
@@ -29,22 +33,26 @@ def train(recipe: Recipe, out: Path) -> int:
 
 def prepare(recipe: Recipe, out: Path) -> tuple[Job, list[Part]]:
     """The model's writer, the held-out questions and the stages, with all data read."""
+    return prepare_examples(recipe, out, completions, sft_trainer)
+
+
+def prepare_examples(recipe: Recipe, out: Path, read: Read, trainer: Trainer) -> tuple[Job, list[Part]]:
+    """The same for rows of any form, with what makes tokens of them and what trains on these."""
     writer = open_writer(recipe.model)
     validation = read_lines(recipe.data.validation)
     parts = []
     for stage, lines in staged(recipe):
         longest = cast(OfExamples, stage.settings).max_length_tokens
-        read = partial(completions, writer=writer, max_length_tokens=longest)
-        rows = read(lines)
-        parts.append(_part(stage, rows, read(validation) if validation else None, writer))
+        rows = read(lines, writer, longest)
+        others = read(validation, writer, longest).rows if validation else ()
+        parts.append(_part(stage, rows, others, writer, trainer))
     held_out = open_held_out(recipe.held_out, questions_of(recipe))
     return Job(recipe, RunFolder(out), writer, held_out), parts
 
 
-def _part(stage: Stage, rows: Examples, validation: Examples | None, writer: Writer) -> Part:
+def _part(stage: Stage, rows: Examples, validation: Rows, writer: Writer, trainer: Trainer) -> Part:
     def make(model: Any, folder: Path, callbacks: Callbacks) -> Any:
-        others = validation.rows if validation is not None else ()
-        return sft_trainer(model, writer, stage.settings, folder, rows.rows, others, callbacks)
+        return trainer(model, writer, stage.settings, folder, rows.rows, validation, callbacks)
 
     return Part(stage.settings, make, str(rows), stage.name)
 

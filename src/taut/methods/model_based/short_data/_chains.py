@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 
 from taut.core import Count
 from taut.errors import UsageError
-from taut.methods.model_based.short_data._nouns import Of, Sample, Take, Tools, Written
+from taut.methods.model_based.short_data._nouns import Sample, Take, Tools, Written
+from taut.rollouts import Length
 
 WORD = re.compile(r"\s*\S+\s*|\s+")
 _STEP = re.compile(r"\n[ \t]*\n\s*")
@@ -88,12 +89,12 @@ def words_of(text: str) -> list[str]:
     return WORD.findall(text)
 
 
-def in_order(samples: Iterable[Sample], of: Of = "total") -> list[Sample]:
+def in_order(samples: Iterable[Sample], of: Length = "total") -> list[Sample]:
     """The shortest first; of equals the one drawn first."""
     return sorted(samples, key=lambda sample: sample.tokens(of))
 
 
-def pick(samples: Sequence[Sample], take: Take, of: Of = "total") -> Sample:
+def pick(samples: Sequence[Sample], take: Take, of: Length = "total") -> Sample:
     """One of several, of which there must be one."""
     return samples[0] if take == "first" else in_order(samples, of)[0 if take == "shortest" else -1]
 

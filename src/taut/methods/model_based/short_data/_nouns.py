@@ -8,10 +8,9 @@ from functools import cached_property
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from taut.core import Count, Finish, Message, Task
+from taut.rollouts import Length
 
 Form = Literal["sft", "preference"]
-Of = Literal["total", "thinking"]
-"""Which length counts: of the whole response, or of its thinking."""
 Take = Literal["shortest", "longest", "first"]
 """Which of several right answers: by length, or the one that was drawn first."""
 
@@ -39,7 +38,7 @@ class Sample:
         """It ended by itself, with an answer; calls of tools have none."""
         return self.finish == "stop" and bool(self.answer.strip())
 
-    def tokens(self, of: Of = "total") -> int:
+    def tokens(self, of: Length = "total") -> int:
         """Its length in tokens."""
         return self.thinking_tokens.tokens + (self.answer_tokens.tokens if of == "total" else 0)
 

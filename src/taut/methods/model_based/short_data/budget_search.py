@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from taut.methods.model_based.short_data._chains import as_it_is, in_order
-from taut.methods.model_based.short_data._nouns import Dropped, Example, Form, Of, Question, Sample, Tools
+from taut.methods.model_based.short_data._nouns import Dropped, Example, Form, Question, Sample, Tools
+from taut.rollouts import Length
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class BudgetSearch:
     """``descend`` ends at the first budget that fails, as the paper does; ``smallest`` passes over failures."""
     cheaper: bool = True
     """Each further budget must also make the answer shorter."""
-    of: Of = "total"
+    of: Length = "total"
     """Which length counts: ``total`` (the whole response) or ``thinking``."""
 
     @property

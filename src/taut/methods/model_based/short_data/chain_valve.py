@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from taut.methods.model_based.short_data._chains import as_it_is, check, in_order
-from taut.methods.model_based.short_data._nouns import Dropped, Example, Form, Of, Question, Sample, Tools
+from taut.methods.model_based.short_data._nouns import Dropped, Example, Form, Question, Sample, Tools
+from taut.rollouts import Length
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class ChainValve:
     """Lengths per question at most; the longest and the shortest are always among them."""
     least_step: float = 0.1
     """Share by which each length must be shorter than the one before."""
-    of: Of = "total"
+    of: Length = "total"
     """Which length counts: ``total`` (the whole response) or ``thinking``."""
 
     makes: ClassVar[Form] = "sft"

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from taut.methods.model_based.short_data._chains import as_it_is, check, in_order
-from taut.methods.model_based.short_data._nouns import Dropped, Example, Form, Of, Question, Sample, Tools
+from taut.methods.model_based.short_data._nouns import Dropped, Example, Form, Question, Sample, Tools
+from taut.rollouts import Length
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class LongToShort:
     """Which longer answers are rejected."""
     most_pairs: int = 4
     """Pairs per question."""
-    of: Of = "total"
+    of: Length = "total"
     """Which length counts: ``total`` (the whole response) or ``thinking``."""
 
     makes: ClassVar[Form] = "preference"

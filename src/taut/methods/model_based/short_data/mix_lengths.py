@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from taut.methods.model_based.short_data._chains import as_it_is, check, draw_of, pick
-from taut.methods.model_based.short_data._nouns import Dropped, Example, Form, Of, Question, Take, Tools
+from taut.methods.model_based.short_data._nouns import Dropped, Example, Form, Question, Take, Tools
+from taut.rollouts import Length
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class MixLengths:
     """Long answers are taken from this preset alone; ``None`` from any."""
     short_preset: str | None = None
     """Short answers are taken from this preset alone; ``None`` from any."""
-    of: Of = "total"
+    of: Length = "total"
     """Which length counts: ``total`` (the whole response) or ``thinking``."""
     seed: int = 0
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from taut.methods.model_based.short_data._chains import as_it_is, check, in_order
-from taut.methods.model_based.short_data._nouns import Dropped, Example, Form, Of, Question, Tools
+from taut.methods.model_based.short_data._nouns import Dropped, Example, Form, Question, Tools
+from taut.rollouts import Length
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class ShortestCorrect:
     """How many of the shortest right answers are kept per question."""
     max_tokens: int | None = None
     """A longest length in tokens, beyond which no answer is kept."""
-    of: Of = "total"
+    of: Length = "total"
     """Which length counts: ``total`` (the whole response) or ``thinking``."""
 
     makes: ClassVar[Form] = "sft"
