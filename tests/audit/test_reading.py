@@ -258,6 +258,15 @@ def test_the_limit_takes_the_first_and_counts_the_rest(tmp_path: Path) -> None:
     assert ([each.id for each in found.thoughts], found.left_out) == (["0", "1"], 3)
 
 
+def test_a_preset_or_model_is_read_alone_and_an_unknown_one_is_refused(tmp_path: Path) -> None:
+    rows = [{"model": name, "response": "<think>a</think>b"} for name in ("small", "large", "small")]
+    assert [each.label for each in read(tmp_path, *rows, labels=("small",)).thoughts] == ["small", "small"]
+    with pytest.raises(UsageError, match=r"no trace of 'smal' \(did you mean 'small'\?\); it has small, large"):
+        read(tmp_path, *rows, labels=("smal",))
+    with pytest.raises(UsageError, match="its rows do not say which preset or model they are of"):
+        read(tmp_path, {"response": "<think>a</think>b"}, labels=("small",))
+
+
 def test_numbers_that_are_no_json_are_read_as_python_writes_them(tmp_path: Path) -> None:
     (tmp_path / "n.jsonl").write_text('{"response": "<think>a</think>b", "score": NaN}\n')
     assert load(tmp_path / "n.jsonl").thoughts[0].thinking == "a"

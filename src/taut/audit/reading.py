@@ -18,7 +18,7 @@ from taut.audit.forms import Raw, finish_of, question_of, replies
 from taut.audit.nouns import Loaded, Thought, Unread
 from taut.core import Count, Trace, tally_calls
 from taut.dialects import Dialect
-from taut.errors import UsageError, one_line
+from taut.errors import UsageError, nearest, one_line
 from taut.session import estimate_tokens
 from taut.tasks import Row
 from taut.traces import key_of
@@ -40,6 +40,8 @@ class ReadOptions:
     """``None`` looks at the tags of each text."""
     limit: int | None = None
     """Replies, in the order of the file."""
+    labels: tuple[str, ...] = ()
+    """Presets or models; all of them where it is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def load(path: Path, options: ReadOptions = ReadOptions()) -> Loaded:
         raise UsageError(f"{path} has no trace that can be read: {why}")
     traces, others = _apart(rows, unread)
     found, columns = _replies(others, options.columns, unread)
-    thoughts = [*_of_traces(traces, unread), *_of_replies(found, dialect)]
+    thoughts = _chosen([*_of_traces(traces, unread), *_of_replies(found, dialect)], options.labels, path)
     kept = [thought for thought in thoughts if thought.thinking.strip()]
     if not kept:
         raise UsageError(_nothing_thought(path, thoughts, unread, dialect))
@@ -77,6 +79,16 @@ def load(path: Path, options: ReadOptions = ReadOptions()) -> Loaded:
         max(0, len(kept) - limit),
         columns,
     )
+
+
+def _chosen(thoughts: list[Thought], labels: Sequence[str], path: Path) -> list[Thought]:
+    """Those of some presets or models. Raises `UsageError` where one of these has none."""
+    known = dict.fromkeys(thought.label for thought in thoughts if thought.label)
+    for label in labels:
+        if label not in known:
+            told = f"it has {', '.join(known)}" if known else "its rows do not say which preset or model they are of"
+            raise UsageError(f"{path} has no trace of {label!r}{nearest(label, known)}; {told}")
+    return [thought for thought in thoughts if not labels or thought.label in labels]
 
 
 def _nothing_thought(path: Path, thoughts: Sequence[Thought], unread: Sequence[Unread], dialect: Dialect | None) -> str:

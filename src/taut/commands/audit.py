@@ -20,6 +20,10 @@ FILE = "a run folder, or a .jsonl, .json, .csv, .parquet or .txt file"
 ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--out", {"type": folder, "metavar": "DIR", "help": "default: audit-NAME, after the file"}),
     ("--limit", {"type": positive, "metavar": "N", "help": "only the first N traces"}),
+    (
+        "--preset",
+        {"action": "append", "default": [], "metavar": "NAME", "help": "only this preset or model; may be repeated"},
+    ),
     ("--worst", {"type": positive, "default": 20, "metavar": "N", "help": "traces shown on the page (default: 20)"}),
     ("--dialect", {"metavar": "NAME", "help": "default: told by the tags; plain takes whole texts as thinking"}),
     (
@@ -45,7 +49,8 @@ def main(arguments: argparse.Namespace) -> int:
 
     path = arguments.file.expanduser()
     out = arguments.out or Path(f"audit-{path.resolve().stem}")
-    loaded = load(path, ReadOptions(_columns(arguments.column), arguments.dialect, arguments.limit))
+    columns, presets = _columns(arguments.column), tuple(arguments.preset)
+    loaded = load(path, ReadOptions(columns, arguments.dialect, arguments.limit, presets))
     found = _judged(arguments, loaded, path.name, out) if arguments.engine else report(loaded, path.name)
     write(found, loaded.thoughts, out, arguments.worst)
     show(found, out)
