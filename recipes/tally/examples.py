@@ -25,7 +25,7 @@ WORDS = (
     "red", "green", "blue", "one", "two", "three", "apples", "books", "Tom", "Anna", "dogs", "cats", "yes", "first",
     "last", "more", "way", "ball",
 )  # fmt: skip
-FAMILY_SHARES = {"chain_sum": 5, "products": 4, "leg_counting": 3, "stories": 4, "compare": 1}
+FAMILY_SHARES = {"chain_sum": 5, "products": 4, "leg_counting": 3, "stories": 4, "compare": 3}
 CLOSINGS = (
     ("\n</think>\n\n", ANSWER),
     ("\n</think>\n\n", ANSWER),

@@ -208,7 +208,7 @@ def main() -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/tally"))
-    parser.add_argument("--tokens", type=float, default=36e6)
+    parser.add_argument("--tokens", type=float, default=42e6)
     parser.add_argument("--decay-share", type=float, default=0.35)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
