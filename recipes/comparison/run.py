@@ -47,6 +47,10 @@ class OutOfTimeError(TautError):
     """``--minutes`` are over."""
 
 
+class TerminatedError(TautError):
+    """Somebody sent SIGTERM: unlike Ctrl-C, that reaches this process alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What the command line says."""
@@ -80,6 +84,7 @@ class Plan:
 def main() -> int:
     """The command line."""
     given = _parser().parse_args()
+    signal.signal(signal.SIGTERM, _terminated)
     ends = None if given.minutes is None else time.monotonic() + 60 * given.minutes
     plan = Plan(
         given.out,
@@ -102,6 +107,10 @@ def main() -> int:
         print(f"comparison: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _terminated(*_: object) -> None:
+    raise TerminatedError("terminated")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -275,10 +284,11 @@ def _taut(plan: Plan, *arguments: Any) -> None:
     with subprocess.Popen(command) as process:
         try:
             code = process.wait(left_s)
-        except subprocess.TimeoutExpired:
+        except (subprocess.TimeoutExpired, TerminatedError) as error:
             process.send_signal(signal.SIGINT)
             process.wait(ROOM_TO_STOP_S)
-            raise OutOfTimeError(f"the minutes are over within taut {arguments[0]}") from None
+            why = "terminated" if isinstance(error, TerminatedError) else "the minutes are over"
+            raise OutOfTimeError(f"{why} within taut {arguments[0]}") from None
         except KeyboardInterrupt:
             process.wait(ROOM_TO_STOP_S)
             raise OutOfTimeError(f"stopped within taut {arguments[0]}") from None
