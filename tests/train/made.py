@@ -16,26 +16,34 @@ SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 TAGS = ("<think>", "</think>")
 
 
-def tiny_model(folder: Path, *, template: str | None = TEMPLATE) -> Path:
-    """A random Llama with 2 layers of 32 numbers, written to ``folder``."""
+def tiny_llama(vocabulary: int, **more: Any) -> Any:
+    """A random Llama with 2 layers of 32 numbers; ``more`` of its configuration."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    tokenizer = _tokenizer(template)
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(tokenizer),
+        vocab_size=vocabulary,
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=4,
-        num_key_value_heads=4,
+        **more,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+def tiny_model(folder: Path, *, template: str | None = TEMPLATE) -> Path:
+    """The same with a tokenizer, written to ``folder``."""
+    tokenizer = _tokenizer(template)
+    model = tiny_llama(
+        len(tokenizer),
         max_position_embeddings=256,
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.convert_tokens_to_ids("<|im_end|>"),
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.train.made import tiny_llama
+
 pytestmark = pytest.mark.transformers
 
 PROMPTS = [[5, 9, 3], [7], [4, 8, 8, 6, 2, 5], [3, 3]]
@@ -14,20 +16,7 @@ ENDS = (1, 2)
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=12,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        initializer_range=0.5,
-    )
-    return LlamaForCausalLM(config).eval()
+    return tiny_llama(12, num_key_value_heads=2, initializer_range=0.5)
 
 
 def alone(model: Any, prompt: list[int], most: int) -> list[int]:

@@ -14,6 +14,7 @@ from taut.cli import main
 from taut.errors import UsageError
 from taut.methods.model_based.short_data._chains import words_of
 from tests.train.examples.test_reading import made_trace, written
+from tests.train.made import tiny_llama
 
 torch = pytest.importorskip("torch", reason="the extra transformers is not installed")
 transformers = pytest.importorskip("transformers", reason="the extra transformers is not installed")
@@ -78,18 +79,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("language_model")
     size = save_tokenizer(folder, 4096)
-    torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        vocab_size=size,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=4096,
-        bos_token_id=0,
-        eos_token_id=1,
-    )
-    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    tiny_llama(size, max_position_embeddings=4096, bos_token_id=0, eos_token_id=1).save_pretrained(folder)
     return folder
 
 
