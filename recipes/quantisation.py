@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from taut.cli import main as taut
+from taut.errors import TautError
 from taut.train.quantize import quantize
 
 
@@ -27,8 +28,12 @@ def main() -> int:
     parser.add_argument("--to", default="q8_0,q5_0,q4_0", help="levels, with commas between")
     parser.add_argument("--out", type=Path, required=True, help="folder of everything this writes")
     arguments = parser.parse_args(own)
-    levels = arguments.to.split(",")
-    models = {"full": arguments.model, **_written(arguments.model, levels, arguments.out / "models")}
+    levels = [level.strip() for level in arguments.to.split(",") if level.strip()]
+    try:
+        models = {"full": arguments.model, **_written(arguments.model, levels, arguments.out / "models")}
+    except TautError as error:
+        print(f"quantisation: {error}", file=sys.stderr)
+        return 2
     for name, model in models.items():
         print(f"{name}: {model.stat().st_size / 1e6:.1f} MB", flush=True)
         if code := _bench(model, arguments.out / name, bench or ["--task", "reasoning_gym:chain_sum"]):

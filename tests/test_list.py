@@ -159,3 +159,17 @@ def test_a_wrong_name_is_told_with_the_nearest(
 ) -> None:
     assert main(["list", *words]) == 2
     assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["sft", "rl", "dpo", "distill"])
+def test_every_key_of_a_recipe_is_listed_with_what_it_means(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from dataclasses import fields
+
+    from taut.train.recipe import SECTIONS
+
+    assert main(["list", kind]) == 0
+    shown = capsys.readouterr().out
+    rows = {line.split()[0]: line for line in shown.splitlines() if line.strip() and not line.startswith(" ")}
+    assert {field.name for field in fields(SECTIONS[kind])} <= rows.keys()  # type: ignore[index]
+    assert {"[model]", "[data]", "[lora]", "[held_out]", f"[{kind}]"} <= rows.keys()
+    assert "AdamW" in rows["learning_rate"]

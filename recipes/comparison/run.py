@@ -83,7 +83,10 @@ class Plan:
 
 def main() -> int:
     """The command line."""
-    given = _parser().parse_args()
+    parser = _parser()
+    given = parser.parse_args()
+    if given.out.exists() and not given.out.is_dir():
+        parser.error(f"--out {given.out} is a file: it takes a folder")
     signal.signal(signal.SIGTERM, _terminated)
     ends = None if given.minutes is None else time.monotonic() + 60 * given.minutes
     plan = Plan(
@@ -97,7 +100,7 @@ def main() -> int:
     )
     try:
         chosen = list(_chosen(given.only, given.rate))
-        for seed in map(int, given.seeds.split(",")):
+        for seed in given.seeds:
             for arm in chosen:
                 _do(arm, seed, plan)
     except OutOfTimeError as error:
@@ -117,14 +120,25 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of everything this writes")
     parser.add_argument("--only", default="", help="arms, with commas between (default: all)")
-    parser.add_argument("--seeds", default="0", help="of the training, with commas between (default: 0)")
+    parser.add_argument("--seeds", type=_whole, default=[0], help="of the training, with commas between (default: 0)")
     parser.add_argument("--minutes", type=float, help="stop after so many")
     parser.add_argument("--model", type=Path, default=box.FOLDER, help="the start: a Hugging Face folder")
-    parser.add_argument("--rate", action="append", default=[], help="a learning rate to try; repeat it")
+    parser.add_argument("--rate", type=_rate, action="append", default=[], help="a learning rate to try; repeat it")
     parser.add_argument("--pool", type=int, default=256, help="training questions (default: 256)")
     parser.add_argument("--questions", type=int, default=900, help="test questions (default: 900)")
     parser.add_argument("--steps", type=int, help="optimiser steps, to try things out")
     return parser
+
+
+def _rate(text: str) -> str:
+    """As it was written, for names of folders."""
+    float(text)
+    return text
+
+
+def _whole(text: str) -> list[int]:
+    """Whole numbers with commas between."""
+    return [int(part) for part in text.split(",")]
 
 
 def _chosen(only: str, rates: Sequence[str]) -> Iterator[Arm]:

@@ -52,6 +52,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, nargs="+", help="run folders of taut bench --task tally")
     for run in parser.parse_args().run:
+        if not (run / "traces.jsonl").is_file():
+            parser.error(f"{run} is no run folder of taut bench: it has no traces.jsonl")
         traces = [t for t in read_all(run / "traces.jsonl") if t.preset == "direct" and t.score is not None]
         for part, count in counts(traces).items():
             shares = "  ".join(f"{sort} {count[sort] / count['answers']:6.1%}" for sort in SORTS)

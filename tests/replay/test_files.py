@@ -51,3 +51,8 @@ def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
     write_whole(tmp_path / "link.json", b"1")
     assert (tmp_path / "link.json").is_symlink()
     assert (tmp_path / "real.json").read_bytes() == b"1"
+
+
+def test_a_device_is_not_replaced_by_a_file() -> None:
+    with pytest.raises(UsageError, match="--out /dev/null is no regular file"):
+        check_writable(Path("/dev/null"), "--out")

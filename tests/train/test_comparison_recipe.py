@@ -212,3 +212,29 @@ def test_without_the_start_there_is_nothing_to_compare_with(recipe: dict[str, An
 
     with pytest.raises(UsageError, match="no finished bench of the start"):
         recipe["table"].read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--seeds", "a"], "invalid _whole value: 'a'"),
+        (["--rate", "fast"], "invalid _rate value: 'fast'"),
+        (["--only", "plian"], "did you mean 'plain'?"),
+    ],
+)
+def test_what_the_command_line_cannot_mean_is_one_sentence(
+    recipe: dict[str, Any],
+    tmp_path: Path,
+    arguments: list[str],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["run.py", "--out", str(tmp_path), *arguments])
+    monkeypatch.setattr(recipe["run"].signal, "signal", lambda *_: None)
+    try:
+        code = recipe["run"].main()
+    except SystemExit as stopped:
+        code = stopped.code
+    assert code == 2
+    assert words in capsys.readouterr().err

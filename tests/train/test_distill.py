@@ -58,4 +58,28 @@ def test_traces_without_a_right_answer_are_refused(
 
 def test_something_to_learn_from_is_needed(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train("distill", tmp_path / "run", f"model.path={tiny}", *STEPS) == 2
-    assert "there is nothing to learn from" in capsys.readouterr().err
+    assert "distill learns from distill.traces" in capsys.readouterr().err
+
+
+def test_a_limit_is_of_questions_and_keeps_every_answer(tiny: Path, questions: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    teacher = (f"data.tasks={questions}", "distill.teacher=fake", "distill.rollouts=3", "data.limit=2")
+    assert train("distill", out, f"model.path={tiny}", *teacher, *STEPS) == 0
+    assert "6 examples" in (out / "README.md").read_text(encoding="utf-8")
+
+
+def test_what_a_teacher_was_paid_for_is_named_where_another_recipe_is_refused(
+    tiny: Path, questions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    teacher = (f"model.path={tiny}", f"data.tasks={questions}", "distill.teacher=fake", *STEPS)
+    assert train("distill", out, *teacher, "distill.max_length_tokens=5") == 2
+    assert train("distill", out, *teacher) == 2
+    assert f"distill.traces={out / 'teacher' / 'traces.jsonl'} uses its answers" in capsys.readouterr().err
+
+
+def test_a_teacher_that_could_not_be_reached_may_be_replaced(tiny: Path, questions: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    settings = (f"model.path={tiny}", f"data.tasks={questions}", *STEPS)
+    assert train("distill", out, *settings, "distill.teacher=http://127.0.0.1:9") != 0
+    assert train("distill", out, *settings, "distill.teacher=fake") == 0

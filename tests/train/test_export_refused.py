@@ -202,3 +202,8 @@ def test_the_licence_is_that_of_the_card(tmp_path: Path, card: str, licence: str
 
 def test_the_licence_is_empty_without_a_card(tmp_path: Path) -> None:
     assert licence_of(tmp_path) == ""
+
+
+def test_settings_that_do_not_fit_the_weights_are_refused(folder: Path) -> None:
+    edit(folder / "config.json", lambda settings: settings.update(intermediate_size=9))
+    assert "columns, and by config.json it must have 9" in refusal(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -116,7 +117,7 @@ def test_a_folder_without_weights_is_no_adapter(adapter: Path, tmp_path: Path) -
     (adapter / "adapter_model.safetensors").unlink()
     with pytest.raises(UsageError, match=r"has no adapter_model.safetensors"):
         merge(adapter, tmp_path / "out")
-    with pytest.raises(UsageError, match=r"is no adapter: it has no adapter_config.json"):
+    with pytest.raises(UsageError, match=r"is no adapter: there is no such folder"):
         merge(tmp_path / "nothing", tmp_path / "out")
 
 
@@ -207,3 +208,24 @@ def test_the_servers_own_reason_is_told(adapter: Path) -> None:
 def test_only_a_server_takes_an_adapter(adapter: Path, engine: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["adapter", "load", str(adapter), "--engine", engine]) == 2
     assert "is not one running server" in capsys.readouterr().err
+
+
+def test_an_adapter_of_another_model_is_not_merged_into_this_one(adapter: Path, tmp_path: Path) -> None:
+    base = tmp_path / "fewer"
+    shutil.copytree(config_of(adapter)["base_model_name_or_path"], base)
+    settings = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    (base / "config.json").write_text(json.dumps({**settings, "num_hidden_layers": 1}), encoding="utf-8")
+    change(adapter, base_model_name_or_path=str(base))
+    with pytest.raises(UsageError, match=r"was trained on another model: it has weights for model.layers.1"):
+        merge(adapter, tmp_path / "out")
+
+
+def test_where_an_adapter_lies_is_said_for_the_folder_of_a_run(adapter: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copytree(adapter, run / "model")
+    for wrong in (run, run / "adapter"):
+        with pytest.raises(UsageError, match=re.escape(str(run / "model"))):
+            scale(wrong, 0.5, tmp_path / "out")
+    with pytest.raises(UsageError, match="cannot be scaled by 1e"):
+        scale(adapter, 1e308, tmp_path / "out")

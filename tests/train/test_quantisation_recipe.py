@@ -30,3 +30,11 @@ def test_every_level_answers_the_same_questions_and_is_compared(tmp_path: Path) 
     summary = json.loads((tmp_path / "run" / "compared" / "summary.json").read_text(encoding="utf-8"))
     assert {name: preset["n"] for name, preset in summary["presets"].items()} == {"full": 2, "q4_0": 2}
     assert "thinking" in done.stdout
+
+
+def test_a_model_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    command = [sys.executable, str(RECIPE), str(tmp_path / "no.gguf"), "--out", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 2
+    assert "quantisation: there is no model file" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -22,7 +22,7 @@ def written(folder: Path, text: str) -> Path:
 
 def test_what_a_recipe_does_not_say_has_its_default(tmp_path: Path) -> None:
     recipe = read_recipe(written(tmp_path, PLAIN), "sft")
-    assert recipe.settings == Sft()
+    assert recipe.settings == Sft(epochs=1.0)
     assert (recipe.data.train, recipe.lora, recipe.held_out, recipe.stages) == (("rows.jsonl",), None, None, ())
 
 
@@ -37,7 +37,7 @@ def test_the_command_line_is_put_over_the_file(tmp_path: Path) -> None:
 
 def test_a_recipe_may_come_from_the_command_line_alone() -> None:
     recipe = read_recipe(None, "dpo", ["model.path=tiny", "data.train=pairs.jsonl", "dpo.loss=simpo"])
-    assert recipe.settings == Dpo(loss="simpo")
+    assert recipe.settings == Dpo(loss="simpo", epochs=1.0)
 
 
 def test_a_stage_says_what_differs_from_the_recipe(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_the_recipe_as_resolved_reads_back_the_same(tmp_path: Path) -> None:
     assert again == recipe
     assert tomllib.loads(to_toml(recipe.table)) == as_table(recipe)
     assert recipe.stages[0].settings == Rl(
-        reward="l1_max(alpha=0.001)", wanted_tokens=(10, 20), max_completion_tokens=64
+        reward="l1_max(alpha=0.001)", wanted_tokens=(10, 20), max_completion_tokens=64, epochs=1.0
     )
 
 

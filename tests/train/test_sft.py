@@ -84,6 +84,7 @@ def test_an_interrupted_run_saves_where_it_is_and_says_how_to_go_on(settings: li
     process = begin("sft", out, long)
     told = signal_at(process, out, 2, signal.SIGINT)
     assert process.returncode == 130, told
+    assert "stopping once this step is done; the same again ends at once" in told
     assert "the same command goes on from there" in told
     (mark,) = out.glob("checkpoints/stage-0/checkpoint-*/taut.json")
     assert f"stopped at step {json.loads(mark.read_text())['step']}" in told

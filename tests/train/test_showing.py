@@ -22,10 +22,11 @@ LINES: list[dict[str, Any]] = [
 def test_the_note_says_reward_length_tokens_and_accuracy() -> None:
     progress = Progress(shown=False)
     progress.begin(0, 10, tokens=0)
-    progress.log({"loss": 0.0, "reward": 0.25, "completion_tokens": 1234.4, "tokens": 5000})
+    shares = {"correct_share": 0.5, "truncated_share": 0.25}
+    progress.log({"loss": 0.0, "reward": 0.25, "completion_tokens": 1234.4, "tokens": 5000, **shares})
     progress.held_out("60% right in 80 tokens")
     note = progress.note()
-    assert note.startswith("reward 0.250  1,234 tokens a rollout  5,000 tokens, ")
+    assert note.startswith("reward 0.250  50% right  1,234 tokens a rollout, 25% cut  5,000 tokens, ")
     assert note.endswith("tok/s  held out: 60% right in 80 tokens")
 
 

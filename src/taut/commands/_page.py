@@ -7,25 +7,50 @@ import inspect
 import shlex
 import typing
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+import taut
 from taut import plugins
 from taut.config import LOOP, build_entry, build_method
 from taut.core import FEATURES, Method
 from taut.plugins import Entry
+from taut.train.reading import NOT_READ
+from taut.train.recipe import Kind
 
 PRESETS = ("methods", "stop rules")
 """Groups whose entries are presets."""
 USES = {
-    "length rewards": 'use:   reward = "{}" in [rl] of a recipe for taut train rl',
+    "length rewards": 'use:   reward = "{}" in [rl] of a recipe for taut train rl (taut list rl: all its keys)',
     "short data": "use:   taut data {} TRACES --out train.jsonl",
 }
 """How an entry of the other groups with parameters is used."""
+GIVEN = {
+    "wanted_tokens": "wanted_tokens (rl.wanted_tokens = [100, 400], or a column of the questions)",
+    "reference": "reference (rl.reference = a traces.jsonl of the start model; measured first without it)",
+}
+"""How a reward gets what it needs."""
+
+
+RECIPE = Path(taut.__file__).parent / "train" / "recipe.py"
+SECTIONS = (
+    ("model", ("ModelPart",)),
+    ("data", ("DataPart",)),
+    ("lora", ("LoraPart",)),
+    ("held_out", ("HeldOutPart",)),
+)
+KINDS: dict[Kind, tuple[str, ...]] = {
+    "sft": ("Settings", "OfExamples", "Sft"),
+    "rl": ("Settings", "Rl"),
+    "dpo": ("Settings", "OfExamples", "Dpo"),
+    "distill": ("Settings", "OfExamples", "Distill"),
+}
+"""Classes of a kind's own section, in the order of inheritance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +83,21 @@ def show_entry(console: Console, entry: Entry) -> None:
     elif entry.group == "importers":
         console.print(Text(f"use: taut replay {entry.name}:FILE, or taut tune"))
     console.print()
+
+
+def show_recipe(console: Console, kind: Kind) -> None:
+    """Every key of a recipe for ``taut train KIND``, section by section."""
+    tree = ast.parse(RECIPE.read_text(encoding="utf-8"))
+    for section, classes in (*SECTIONS, (kind, KINDS[kind])):
+        fields: dict[str, Parameter] = {}
+        for field in (field for name in classes for field in fields_of(tree, name)):
+            # A later class may have another default for a key of an earlier one.
+            before = fields.get(field.name, field)
+            fields[field.name] = replace(field, meaning=field.meaning or before.meaning)
+        read = [field for field in fields.values() if field.name not in NOT_READ[kind] or section != "data"]
+        console.print(Text(f"[{section}]", "bold"))
+        _print_parameters(console, "key", read)
+    console.print(Text(f"use:   taut train {kind} recipe.toml --set {kind}.learning_rate=1e-4 --out RUN"))
 
 
 def needs_of(name: str) -> frozenset[str]:
@@ -107,7 +147,7 @@ def _show_dataclass(console: Console, entry: Entry, tree: ast.Module) -> None:
     fields = fields_of(tree, plugins.class_name(entry.name))
     _print_parameters(console, "parameter", fields)
     needs = sorted(build_entry(entry.group, entry.name, entry.name).needs)
-    console.print(Text("needs: " + (", ".join(needs) or "nothing further")))
+    console.print(Text("needs: " + (", ".join(GIVEN.get(need, need) for need in needs) or "nothing further")))
     text = f"{entry.name}({fields[0].name}={_plain(fields[0].default)})" if fields else entry.name
     use = USES[entry.group]
     console.print(Text(use.format(text if '"' in use else shlex.quote(text))), soft_wrap=True)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from taut import box
 from taut.cli import existing_file, folder, new_file, positive
 
 if TYPE_CHECKING:
@@ -109,7 +110,9 @@ def _tools(arguments: argparse.Namespace, builder: Builder, questions: Sequence[
     if arguments.importance_model and "importance" in builder.needs:
         from taut.train.examples.importance import open_weigher
 
-        importance = open_weigher(getattr(builder, "importance", ""), arguments.importance_model)
+        importance = open_weigher(
+            getattr(builder, "importance", ""), Path(box.folder_or(str(arguments.importance_model)))
+        )
     return Tools(
         count=token_counter(arguments.tokenizer) if arguments.tokenizer else None,
         audit=reader(),

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from taut import box
 from taut.cli import existing_file, folder, new_file
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def main(arguments: argparse.Namespace) -> int:
     from taut.train.export import export
 
     done = export(
-        arguments.model,
+        Path(box.folder_or(str(arguments.model))),
         arguments.out,
         level=arguments.type,
         name=arguments.name,

@@ -5,20 +5,23 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from taut.cli import existing_file
+from taut.commands.train import KINDS
 from taut.errors import TautError, UsageError, nearest
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from taut.plugins import Entry
+    from taut.train.recipe import Kind
 
 HELP = """every method, stop rule, task, verifier and engine, its paper and what it needs
 
 Without a name all tables; with the name of a group, such as tasks, that table; with the name of an entry, such as
-concise, its parameters with their defaults and meanings. 'taut list presets' shows the presets of taut.toml."""
+concise, its parameters with their defaults and meanings. 'taut list presets' shows the presets of taut.toml, 'taut
+list sft' (rl, dpo, distill) every key of a recipe for taut train."""
 
 GROUPS = (
     *("methods", "stop rules", "length rewards", "short data"),
@@ -68,8 +71,11 @@ def _group(name: str) -> str:
 def _print_entries(console: Console, name: str, arguments: argparse.Namespace) -> None:
     """The pages of all entries of that name: a task and its verifier may share one."""
     from taut import plugins
-    from taut.commands._page import show_entry
+    from taut.commands._page import show_entry, show_recipe
 
+    if name in KINDS:
+        show_recipe(console, cast("Kind", name))
+        return
     found = [entries[name] for entries in map(plugins.entries, plugins.FOLDERS) if name in entries]
     for entry in found:
         show_entry(console, entry)
@@ -79,7 +85,10 @@ def _print_entries(console: Console, name: str, arguments: argparse.Namespace) -
     if name in presets:
         _print_table(console, "presets", [(name, *presets[name])])
         return
-    _refuse(arguments.name, [*GROUPS, *presets, *(key for group in plugins.FOLDERS for key in plugins.entries(group))])
+    _refuse(
+        arguments.name,
+        [*GROUPS, *KINDS, *presets, *(key for group in plugins.FOLDERS for key in plugins.entries(group))],
+    )
 
 
 def _refuse(words: list[str], known: list[str]) -> None:

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _levels(text: str) -> list[str]:
-    levels = [part.strip().lower() for part in text.split(",") if part.strip()]
+    levels = list(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
     if not levels:
         raise argparse.ArgumentTypeError("no level is named; write such as q8_0,q4_0")
     return levels
@@ -35,12 +35,12 @@ def main(arguments: argparse.Namespace) -> int:
     done = quantize(arguments.model, arguments.to, arguments.out, tell=lambda one: _tell(described(one)))
     for written in done:
         tell_notes(written)
-    _tell(f"to bench one: taut bench --engine embedded:{done[-1].path} --task TASK --out {done[-1].level}")
-    runs = " ".join(f"{one.level}={one.level}" for one in done)
-    _tell(f"to compare accuracy and thinking length of the runs: taut compare full=full {runs} --out compared")
-    _tell(
-        f"all of it at once: python recipes/quantisation.py {arguments.model} --to {','.join(arguments.to)} --out RUN"
-    )
+    _tell("to see what the levels cost, bench each on the same questions and compare the runs:")
+    benched = {"full": arguments.model, **{one.level: one.path for one in done}}
+    for level, path in benched.items():
+        _tell(f"  taut bench --engine embedded:{path} --task TASK --limit 200 --preset direct --out runs/{level}")
+    _tell(f"  taut compare {' '.join(f'{level}=runs/{level}' for level in benched)} --out runs/levels")
+    _tell(f"or all at once: python recipes/quantisation.py {arguments.model} --to {','.join(arguments.to)} --out RUN")
     return 0
 
 

@@ -41,6 +41,8 @@ def check_writable(path: Path, argument: str) -> None:
     try:
         if path.is_dir():
             raise UsageError(f"{argument} {path} is a folder: it takes the name of a file")
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{argument} {path} is no regular file, and it would be replaced: choose another name")
         folder = path.parent
         while not folder.exists() and folder != folder.parent:
             folder = folder.parent

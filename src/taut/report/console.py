@@ -78,5 +78,6 @@ def _two_lines(cell: Cell) -> str:
 
 
 def _caption(summary: Summary, shown: Sequence[Row]) -> str:
-    against = f"× and Δ (percentage points) against {_plain(summary.baseline)} on the same questions"
-    return f"Means per answer; 95 % intervals in brackets; {against}. {legend(shown)}".strip()
+    against = f"; × and Δ (percentage points) against {_plain(summary.baseline)} on the same questions"
+    several = against if len(summary.presets) > 1 else ""
+    return f"Means per answer; 95 % intervals in brackets{several}. {legend(shown)}".strip()

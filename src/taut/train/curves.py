@@ -20,12 +20,13 @@ LENGTHS = {
 
 def draw_curves(lines: Lines, path: Path) -> None:
     """Write the picture; nothing without a line. Raises `UsageError` where matplotlib is missing."""
-    panels = [panel for panel in (_goal, _lengths, _accuracy) if panel(None, lines)]
+    panels = [panel for panel in (_goal, _lengths, _rollouts, _accuracy) if panel(None, lines)]
     if not panels:
         return
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
     except ImportError:
         raise UsageError("the curves need matplotlib: pip install 'taut[train]'") from None
     figure = Figure(figsize=(5 * len(panels), 3.6), layout="constrained")
@@ -34,6 +35,7 @@ def draw_curves(lines: Lines, path: Path) -> None:
     for axis, panel in zip(axes, panels, strict=True):
         panel(axis, lines)
         axis.set_xlabel("optimiser steps")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
 
@@ -43,7 +45,7 @@ def _goal(axis: Any, lines: Lines) -> bool:
     name = "reward" if any("reward" in line for line in lines) else "loss"
     steps, values = series(lines, name)
     if axis is not None:
-        axis.plot(steps, values, linewidth=1, label="training")
+        axis.plot(steps, values, marker=_marker(values), linewidth=1, label="training")
         other_steps, other = series(lines, "validation_loss")
         if other:
             axis.plot(other_steps, other, marker="o", label="validation")
@@ -59,15 +61,33 @@ def _lengths(axis: Any, lines: Lines) -> bool:
     if axis is not None:
         drawn = [(label, found[name]) for name, label in LENGTHS.items() if found[name][1]]
         for label, (steps, values) in drawn:
-            axis.plot(steps, values, marker="o" if len(values) < 40 else None, linewidth=1, label=label)
+            axis.plot(steps, values, marker=_marker(values), linewidth=1, label=label)
         lengths = [value for _, (_, values) in drawn for value in values if value > 0]
         if lengths and max(lengths) / min(lengths) >= LOG_SCALE_FROM:
             axis.set_yscale("log")
         else:
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(0, 1.05 * max(lengths, default=1))
         axis.set_title("Mean tokens")
         axis.legend()
     return any(values for _, values in found.values())
+
+
+def _rollouts(axis: Any, lines: Lines) -> bool:
+    """Shares of the rollouts that are right, and that the ceiling cut."""
+    names = {"correct_share": "right", "truncated_share": "cut"}
+    found = {label: series(lines, name) for name, label in names.items()}
+    if axis is not None:
+        for label, (steps, values) in found.items():
+            axis.plot(steps, [100 * value for value in values], marker=_marker(values), linewidth=1, label=label)
+        axis.set_ylim(-2, 102)
+        axis.set_title("Rollouts in %")
+        axis.legend()
+    return bool(found["right"][1])
+
+
+def _marker(values: Sequence[float]) -> str | None:
+    """Single points are not seen without."""
+    return "o" if len(values) < 40 else None
 
 
 def _accuracy(axis: Any, lines: Lines) -> bool:

@@ -33,9 +33,10 @@ TOLD_EVERY = 50
 def train(recipe: Recipe, out: Path) -> int:
     """Train as the recipe says, in the run folder ``out``. Returns the exit status. Raises `UsageError`."""
     settings = cast(Distill, recipe.settings)
-    if not settings.traces and not (settings.teacher and recipe.data.tasks):
+    if bool(settings.teacher) != bool(recipe.data.tasks) or not (settings.traces or settings.teacher):
         raise UsageError(
-            'there is nothing to learn from: distill.traces = "runs/x/traces.jsonl", or distill.teacher with data.tasks'
+            'distill learns from distill.traces = "runs/x/traces.jsonl", or from distill.teacher, which answers '
+            "data.tasks: give the former, or both of the latter"
         )
     return run_job(lambda: prepare(recipe, out), recipe, out)
 
@@ -53,7 +54,7 @@ def prepare(recipe: Recipe, out: Path) -> tuple[Job, list[Part]]:
         Progress().say(f"{len(examples):,} examples from {len(questions):,} questions of the teacher")
         write(examples, _tags(writer.dialect), file)
     state.wait_for_everyone()
-    return sft.prepare(replace(recipe, data=replace(recipe.data, train=(str(file),))), out)
+    return sft.prepare(replace(recipe, data=replace(recipe.data, train=(str(file),), limit=None)), out)
 
 
 def _tags(dialect: Dialect) -> Dialect | None:

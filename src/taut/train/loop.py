@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -9,19 +10,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from taut.errors import UsageError, one_line
 from taut.traces import alone_in
 from taut.train.curves import draw_curves
 from taut.train.held_out import HeldOut
-from taut.train.models import Writer, open_model, processes, quiet_loading
+from taut.train.models import NO_MEMORY, Writer, busy, open_model, processes, quiet_loading
 from taut.train.page import write_page
 from taut.train.progress import Progress
 from taut.train.recipe import Recipe, Settings
 from taut.train.run_folder import Checkpoint, RunFolder, read_log
-from taut.train.trainers import Callbacks, silence
+from taut.train.trainers import MOST_AT_ONCE, Callbacks, silence
 from taut.train.watching import MOSTLY, Stop, Watch
 
-NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+NOT_WRITTEN = ("inline_container", "unexpected pos", "file too large", "no space left")
+"""How torch and safetensors say that a checkpoint could not be written."""
+DIVERGED = ("probability tensor contains",)
+"""How torch says that the model's probabilities are none any more."""
 INTERRUPTED = 130
 
 
@@ -49,6 +55,8 @@ class Part:
     """What the reward remembers, as JSON data, to be saved with each checkpoint."""
     restore: Callable[[Any], None] | None = None
     """Puts that back."""
+    rows: str = ""
+    """A digest of what is trained on: a run that goes on must find the same."""
 
 
 def run_job(prepare: Callable[[], tuple[Job, Sequence[Part]]], recipe: Recipe, out: Path) -> int:
@@ -64,14 +72,17 @@ def run_job(prepare: Callable[[], tuple[Job, Sequence[Part]]], recipe: Recipe, o
             if run.is_finished:
                 progress.say(f"{out} is finished already; its model is in {run.model}")
                 return 0
-            with _explaining_memory(recipe.settings, lambda: "nothing was trained yet"):
+            with _explaining(recipe.settings, lambda: "nothing was trained yet"):
                 job, parts = prepare()
+            if hint := busy(state.device.type):
+                progress.say(hint)
             return _stages(job, parts, progress)
 
 
 def _stages(job: Job, parts: Sequence[Part], progress: Progress) -> int:
     last = job.run.last()
     if processes().is_main_process:
+        job.run.hold([part.rows for part in parts], goes_on=last is not None)
         job.run.forget_after(last)
     processes().wait_for_everyone()
     if last is not None:
@@ -110,9 +121,9 @@ def _stage(
         steps_before,
         0 if last is None else last.tokens,
         is_first=index == 0 and inside is None,
-        is_final=index == len(parts) - 1,
         held_out=job.held_out,
         reward_state=part.reward_state,
+        began_s=time.monotonic() - _seconds_so_far(job.run),
         checkpoint=last,
     )
     if len(parts) > 1 or part.says:
@@ -120,27 +131,46 @@ def _stage(
         progress.say(f"{head}{part.says}")
     if part.restore is not None and last is not None and last.reward_state is not None:
         part.restore(last.reward_state)
-    with quiet_loading(), _explaining_memory(part.settings, watch.kept):
+    with quiet_loading(), _explaining(part.settings, watch.kept):
         model = open_model(job.recipe, job.writer, None if last is None else last.path)
         watch.trainer = trainer = part.make(model, job.run.stage(index), [watch])
         trainer.train(resume_from_checkpoint=None if inside is None else str(inside.path))
+    if trainer.state.global_step == 0 and not stop.wanted:
+        raise UsageError(f"no step was made{part.name and f' in {part.name}'}: there is less data than one step takes")
     return watch, trainer
 
 
+def _seconds_so_far(run: RunFolder) -> float:
+    """That the log has: the clock of a run stands still while it is stopped."""
+    return max((float(line.get("seconds", 0.0)) for line in read_log(run.log)), default=0.0)
+
+
 @contextmanager
-def _explaining_memory(settings: Settings, kept: Callable[[], str]) -> Iterator[None]:
-    """Raise `UsageError` saying what to lower, if memory ends in the block."""
+def _explaining(settings: Settings, kept: Callable[[], str]) -> Iterator[None]:
+    """Raise `UsageError` saying what to do, if memory or the disk ends in the block, or the model diverges."""
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError) or any(words in str(error).lower() for words in NO_MEMORY):
+    except (MemoryError, RuntimeError, SafetensorError) as error:
+        text = str(error).lower()
+        if isinstance(error, MemoryError) or any(words in text for words in NO_MEMORY):
             raise _no_memory(error, settings, kept()) from None
+        if any(words in text for words in NOT_WRITTEN):
+            raise UsageError(
+                f"a checkpoint could not be written ({one_line(error, 120)}): is the disk full? {kept()}; "
+                "the same command goes on from there"
+            ) from None
+        if any(words in text for words in DIVERGED):
+            raise UsageError(
+                f"the model diverged: its probabilities are no numbers; lower learning_rate; {kept()}"
+            ) from None
         raise
 
 
 def _no_memory(error: Exception, settings: Settings, kept: str) -> UsageError:
     keys = ("device_batch_size", "batch_size", "max_completion_tokens", "num_generations", "max_length_tokens")
-    lower = [f"{key} (now {value})" for key in keys if (value := getattr(settings, key, None)) is not None]
+    now = {key: getattr(settings, key, None) for key in keys}
+    now["device_batch_size"] = now["device_batch_size"] or f"{MOST_AT_ONCE} at most"
+    lower = [f"{key} (now {now[key]})" for key in keys if now[key] is not None]
     return UsageError(
         f"out of memory ({one_line(error, 120)}): lower {', '.join(lower)}, "
         f"or set gradient_checkpointing = true; {kept}"
@@ -171,7 +201,8 @@ def _finish(job: Job, parts: Sequence[Part], trainer: Any, last: Checkpoint | No
             "answers; raise it"
         )
     steps = 0 if last is None else last.total_step
-    _on_main(lambda: _write_results(job, [part.says for part in parts], truncated, steps))
+    says = [f"{part.says} (stage {part.name})" if part.name else part.says for part in parts]
+    _on_main(lambda: _write_results(job, says, truncated, steps))
     progress.say(f"done: {run.model}, curves in {run.path / 'curves.png'}, how to use it in {run.path / 'README.md'}")
 
 

@@ -8,6 +8,7 @@ which multiplies ``delta`` exactly; scaling the matrices themselves would round 
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,6 +45,8 @@ def scale(adapter: Path, by: float, out: Path) -> float:
         raise UsageError(f"{adapter} cannot be scaled: it trained biases (bias is {config['bias']!r}) as they are")
     _check_free(out)
     shutil.copytree(adapter, out, ignore=shutil.ignore_patterns(*LEFT_OUT), dirs_exist_ok=True)
+    if not isinstance(config.get("alpha_pattern") or {}, dict) or not math.isfinite(float(config["lora_alpha"]) * by):
+        raise UsageError(f"{adapter} cannot be scaled by {by:g}: no finite lora_alpha would come of it")
     pattern = {name: _times(alpha, by) for name, alpha in (config.get("alpha_pattern") or {}).items()}
     scaled = {**config, "lora_alpha": _times(config["lora_alpha"], by), "alpha_pattern": pattern}
     (out / CONFIG).write_text(json.dumps(scaled, indent=2) + "\n", encoding="utf-8")
@@ -60,13 +63,19 @@ def merge(adapter: Path, out: Path) -> Path:
     _check_free(out)
     try:
         import torch
+        from safetensors import SafetensorError
         from transformers import AutoConfig
 
         from taut.engines._load import load
         from taut.train.models import quiet_loading
     except ImportError as error:
         raise UsageError(f"merging needs {error.name or 'torch'}: pip install 'taut[transformers]'") from None
-    loaded = load(str(adapter), device="cpu", dtype="float32", only_local=False)
+    try:
+        with quiet_loading():
+            loaded = load(str(adapter), device="cpu", dtype="float32", only_local=False)
+        _check_base(adapter, {name for name, _ in loaded.model.named_modules()})
+    except (SafetensorError, RuntimeError) as error:
+        raise UsageError(f"cannot load {adapter} with its base model: {one_line(error)}") from None
     try:
         stored = AutoConfig.from_pretrained(config["base_model_name_or_path"]).dtype
     except (OSError, ValueError) as error:
@@ -75,6 +84,17 @@ def merge(adapter: Path, out: Path) -> Path:
         loaded.model.to(stored or torch.float32).save_pretrained(out)
         loaded.tokenizer.save_pretrained(out)
     return out
+
+
+def _check_base(adapter: Path, modules: set[str]) -> None:
+    """Raise `UsageError` where the adapter has weights for layers that the base has not: they would be passed over."""
+    from safetensors import safe_open
+
+    with safe_open(adapter / "adapter_model.safetensors", "numpy") as tensors:
+        names = {name.partition(".lora_")[0].removeprefix("base_model.model.") for name in tensors.keys()}  # noqa: SIM118
+    lacking = sorted(names - modules)
+    if lacking:
+        raise UsageError(f"{adapter} was trained on another model: it has weights for {lacking[0]}, the base has not")
 
 
 async def load_into(
@@ -116,11 +136,19 @@ async def _post(http: Http, body: Mapping[str, str]) -> None:
     response.release()
 
 
+def _what_it_is(folder: Path) -> str:
+    if not folder.is_dir():
+        near = folder.parent / "model"
+        return "there is no such folder" + (f"; {near} is one" if (near / CONFIG).is_file() else "")
+    inside = folder / "model"
+    return f"it has no {CONFIG}" + (f"; {inside} has" if (inside / CONFIG).is_file() else "")
+
+
 def read_config(adapter: Path) -> dict[str, Any]:
     """The adapter's settings. Raises `UsageError` for a folder that is no LoRA adapter with weights and a base."""
     file = adapter / CONFIG
     if not file.is_file():
-        raise UsageError(f"{adapter} is no adapter: it has no {CONFIG}")
+        raise UsageError(f"{adapter} is no adapter: {_what_it_is(adapter)}")
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
         kind, base, _ = config["peft_type"], config["base_model_name_or_path"], float(config["lora_alpha"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import parse_qsl
 
 from taut.train.recipe import Recipe
 from taut.train.run_folder import RunFolder
@@ -25,40 +27,58 @@ For llama.cpp merge it first, then write a GGUF file:
 
     taut adapter merge {model} --out {run}/merged
     taut export {run}/merged --out {run}/model.gguf
-    taut bench --engine embedded:{run}/model.gguf --task …
+    taut bench --engine embedded:{run}/model.gguf {asked} --out {run}/after-gguf
 """
 FULL = """\
 The folder `model/` is a whole Hugging Face model. vLLM serves it with `vllm serve {model}`. For llama.cpp:
 
     taut export {model} --out {run}/model.gguf
-    taut bench --engine embedded:{run}/model.gguf --task …
+    taut bench --engine embedded:{run}/model.gguf {asked} --out {run}/after-gguf
 """
 PAGE = """\
 # {title}
 
-Trained from `{base}` with `taut train {kind}`; `recipe.toml` is the recipe with every default, `manifest.json` has the
+Trained from `{base}` with `taut train {kind}`; `recipe.toml` is the recipe, defaults included, `manifest.json` has the
 versions and the machine, `log.jsonl` a line for every logged step, `curves.png` the picture.
 
 {facts}
 
 ![curves](curves.png)
 
+## What it changed
+
+    taut bench --engine transformers:{base} {asked} --out {run}/before
+    taut bench --engine transformers:{model} {asked} --out {run}/after
+    taut compare before={run}/before after={run}/after --out {run}/compared
+
 ## Use it
 
-    taut bench --engine transformers:{model} --task …
-
 {use}"""
+UNKNOWN = "- Whether it got shorter, and what that cost, was not measured: the recipe has no `[held_out]`."
 
 
 def write_page(
     recipe: Recipe, run: RunFolder, lines: Sequence[Mapping[str, Any]], says: Sequence[str], truncated: float
 ) -> None:
     """Write it."""
-    names = {"base": recipe.model.path, "model": run.model, "run": run.path}
-    facts = [*(f"- Trained on: {text}" for text in says if text), *_held_out(lines), *_warnings(truncated)]
+    names = {"base": recipe.model.path, "model": run.model, "run": run.path, "asked": _asked(recipe)}
+    facts = [*(f"- Trained on: {text}" for text in says if text), *(_held_out(lines) or [UNKNOWN])]
+    facts += _warnings(truncated)
     use = (FULL if recipe.lora is None else ADAPTER).format(**names)
     text = PAGE.format(title=WORDS[recipe.kind], kind=recipe.kind, facts="\n".join(facts), use=use, **names)
     (run.path / "README.md").write_text(text, encoding="utf-8")
+
+
+def _asked(recipe: Recipe) -> str:
+    """The arguments of ``taut bench`` for the held-out questions, or those trained on, or TASK where none are named."""
+    part = recipe.held_out
+    specs = part.tasks if part is not None else recipe.data.tasks
+    name, _, query = (specs[0] if specs else "TASK").partition("?")
+    options = [f"--{key.replace('_', '-')} {value}" for key, value in parse_qsl(query) if key != "format_line"]
+    if name.lower().endswith(".jsonl") or "format_line=false" in query.lower():
+        options.append("--no-format-line")
+    drawn = "" if part is None else f" --temperature {part.temperature:g} --max-tokens {part.max_tokens}"
+    return " ".join(["--task", shlex.quote(name), *options]) + f"{drawn} --preset direct"
 
 
 def _held_out(lines: Sequence[Mapping[str, Any]]) -> list[str]:

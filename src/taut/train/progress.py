@@ -32,8 +32,11 @@ class Progress:
             self._facts["loss"] = f"loss {line['loss']:.4g}"
         if "reward" in line:
             self._facts["loss"] = f"reward {line['reward']:.3f}"
+        if "correct_share" in line:
+            self._facts["right"] = f"{line['correct_share']:.0%} right"
         if "completion_tokens" in line:
-            self._facts["length"] = f"{line['completion_tokens']:,.0f} tokens a rollout"
+            cut = f", {share:.0%} cut" if (share := line.get("truncated_share")) else ""
+            self._facts["length"] = f"{line['completion_tokens']:,.0f} tokens a rollout{cut}"
         if tokens := line.get("tokens"):
             speed = (tokens - self._tokens_before) / self.meter.elapsed_s
             self._facts["tokens"] = f"{tokens:,} tokens, {speed:,.0f} tok/s"
@@ -44,5 +47,5 @@ class Progress:
 
     def note(self) -> str:
         """Loss or reward, lengths, speed and held-out accuracy so far."""
-        order = ("loss", "length", "tokens", "held out")
+        order = ("loss", "right", "length", "tokens", "held out")
         return "  ".join(self._facts[key] for key in order if key in self._facts)

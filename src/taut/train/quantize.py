@@ -21,9 +21,12 @@ def quantize(
     Raises `UsageError` for a file that is not in f32, f16 or bf16, an unknown level, or one out of reach here.
     """
     try:
+        from taut.train.gguf.levels import level_named
         from taut.train.gguf.requantizing import write_level
     except ImportError as error:
         raise UsageError(f"GGUF files need {error.name or 'gguf'}: pip install 'taut[gguf]'") from None
+    for level in levels:
+        level_named(level)
     done = []
     for level in dict.fromkeys(levels):
         done.append(write_level(source, level, out or source.parent))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -49,7 +50,7 @@ def mixed(specs: Sequence[str], files: Sequence[str], shares: Sequence[float], s
         raise UsageError('there are no questions: data.tasks = ["reasoning_gym:chain_sum?limit=500"] or data.train')
     if not shares:
         return _unique([task for group in groups for task in group])
-    if len(shares) != len(groups) or min(shares) <= 0:
+    if len(shares) != len(groups) or not all(0 < share < math.inf for share in shares):
         raise UsageError(
             f"data.shares has {len(shares)} numbers above 0 for {len(groups)} sets of questions; give one each"
         )
@@ -104,15 +105,24 @@ def _task(line: Line, name: str, verifier: str) -> Task:
     prompt = cells.get("prompt", cells.get("question"))
     if isinstance(prompt, str) and prompt.strip():
         prompt = [{"role": "user", "content": prompt}]
-    if not isinstance(prompt, list) or not prompt or not all(isinstance(m, dict) and "role" in m for m in prompt):
+    if not isinstance(prompt, list) or not prompt or not all(map(_is_message, prompt)):
         raise UsageError(f"{line.place}, has no question: a column prompt (text or messages) or question is needed")
     if cells.get("answer") is None:
         raise UsageError(f"{line.place}, has no answer: without a column answer nothing can be judged")
-    metadata = {**cells.get("metadata", {}), **{key: cells[key] for key in cells if key not in OF_ROWS}}
+    given = cells.get("metadata") or {}
+    if not isinstance(given, dict):
+        raise UsageError(f"{line.place}: the column 'metadata' must be an object")
+    metadata = {**given, **{key: cells[key] for key in cells if key not in OF_ROWS}}
     if "wanted_tokens" in cells:
         metadata["wanted_tokens"] = convert(cells["wanted_tokens"], int, f"{line.place}: wanted_tokens")
+        if metadata["wanted_tokens"] < 1:
+            raise UsageError(f"{line.place}: wanted_tokens is {metadata['wanted_tokens']}; it must be at least 1")
     named = convert(cells.get("verifier", verifier), str, f"{line.place}: verifier")
     return Task(str(cells.get("id", name)), tuple(prompt), cells["answer"], named, metadata)
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and "role" in value and isinstance(value.get("content"), str | list)
 
 
 def _unique(tasks: list[Task]) -> list[Task]:

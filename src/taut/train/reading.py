@@ -126,6 +126,8 @@ def _fill(kind: type, table: Any, name: str, where: str) -> Any:
     ]
     if missing:
         raise UsageError(f"{where}: {name}.{missing[0]} is missing")
+    if issubclass(kind, Settings) and values.get("steps") is None:
+        values.setdefault("epochs", 1.0)
     section = kind(**values)
     check_ranges(section, name)
     return section

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -53,9 +54,11 @@ class LoraPart:
     """``[lora]``: train a low-rank adapter; without the section every weight is trained."""
 
     rank: int = 16
+    """Width of the matrices that are learnt beside each layer."""
     alpha: int = 32
     """The adapter is scaled by alpha / rank."""
     dropout: float = 0.0
+    """Share of the adapter's inputs that is left out while training."""
     target_modules: tuple[str, ...] = ("all-linear",)
     """Names of the layers that get an adapter."""
 
@@ -77,6 +80,7 @@ class HeldOutPart:
     batch_size: int = 16
     """Answers generated at once on a device."""
     seed: int = 0
+    """Of the draws, where the temperature is above 0."""
     instruction: str = ""
     """Added to every question."""
 
@@ -86,6 +90,7 @@ class Settings:
     """Keys that ``[sft]``, ``[rl]``, ``[dpo]`` and ``[distill]`` share."""
 
     learning_rate: float = 2e-5
+    """Of AdamW, at its highest; small models and LoRA want ten times as much or more."""
     epochs: float | None = None
     """Times through the data; 1 where neither this nor ``steps`` is given."""
     steps: int | None = None
@@ -95,14 +100,19 @@ class Settings:
     device_batch_size: int | None = None
     """Examples (or rollouts) in memory at once on a device; by default all, at most 8. Lower it where memory ends."""
     seed: int = 0
+    """Of the order of the data, of dropout and of rollouts."""
     warmup_share: float = 0.0
     """Share of the steps in which the learning rate rises."""
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     """What the learning rate does after that."""
     weight_decay: float = 0.0
+    """Of AdamW."""
     max_gradient_norm: float = 1.0
+    """A longer gradient is cut to this length."""
     log_every_steps: int = 1
+    """Steps from one line of ``log.jsonl`` to the next."""
     checkpoint_every_steps: int = 100
+    """Steps from one checkpoint to the next; the last step and a stop make one too."""
     keep_checkpoints: int = 2
     """Older ones are deleted; at least 1."""
     gradient_checkpointing: bool = False
@@ -149,17 +159,23 @@ class Rl(Settings):
     batch_size: int = 8
     """Questions per optimiser step; each has ``num_generations`` rollouts."""
     num_generations: int = 8
+    """Rollouts of each question: the group that a reward compares."""
     max_completion_tokens: int = 1024
     """A rollout is cut here."""
     temperature: float = 1.0
+    """Of the rollouts."""
     top_p: float = 1.0
+    """Rollouts draw from the likeliest tokens that together have this probability."""
     advantage: Advantage = "paper"
     """How rewards become advantages; ``paper`` is what the reward's paper does."""
     loss: Literal["grpo", "dr_grpo", "dapo", "bnpo"] = "dapo"
     """How the loss is averaged over tokens."""
     kl_weight: float = 0.0
+    """GRPO's beta: the pull back to the start model, which is kept in memory where this is above 0."""
     clip_low: float = 0.2
+    """How far below 1 the ratio of new to old probabilities still counts; it matters with ``iterations`` above 1."""
     clip_high: float = 0.2
+    """How far above."""
     iterations: int = 1
     """Optimiser passes over each batch of rollouts."""
     instruction: str | None = None
@@ -257,16 +273,28 @@ LEAST: Mapping[str, float] = {
     "beta": 0,
     "no_thinking_share": 0,
     "penalty_after_steps": 0,
+    "kl_weight": 0,
+    "clip_low": 0,
+    "clip_high": 0,
+    "margin": 0,
+    "label_smoothing": 0,
+    "weight_decay": 0,
 }
-MOST: Mapping[str, float] = {"warmup_share": 1, "no_thinking_share": 1, "top_p": 1}
+MOST: Mapping[str, float] = {"warmup_share": 1, "no_thinking_share": 1, "top_p": 1, "label_smoothing": 0.49}
+ABOVE_0: Mapping[str, tuple[str, ...]] = {"rl": ("temperature", "top_p"), "dpo": ("beta",)}
+"""By section; ``epochs`` and ``max_gradient_norm`` in all of them."""
 
 
 def check_ranges(section: Any, where: str) -> None:
-    """Raise `UsageError` for a number that is out of its range."""
-    for key in (*LEAST, *MOST):
-        value = getattr(section, key, None)
+    """Raise `UsageError` for a number that is out of its range, or none at all."""
+    for key in section.__dataclass_fields__:
+        value = getattr(section, key)
         if not isinstance(value, int | float):
             continue
+        if not math.isfinite(value):
+            raise UsageError(f"{where}.{key} is {value}; it must be a finite number")
+        if key in ("epochs", "max_gradient_norm", *ABOVE_0.get(where, ())) and value <= 0:
+            raise UsageError(f"{where}.{key} is {value:g}; it must be above 0")
         if value < LEAST.get(key, value) or value > MOST.get(key, value):
             limits = (("at least", LEAST), ("at most", MOST))
             bounds = [f"{words} {table[key]:g}" for words, table in limits if key in table]

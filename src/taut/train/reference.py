@@ -23,13 +23,25 @@ Seen = tuple[str, int, bool]
 """Question, tokens of the response, right."""
 
 
-def from_traces(path: Path) -> dict[str, Reference]:
-    """Statistics of every question in a ``traces.jsonl``; what was not scored is left out. Raises `UsageError`."""
-    found = _means(
-        (trace.task.id, trace.completion_tokens, trace.score.value)
-        for trace in read(path)
-        if trace.error is None and trace.score is not None and trace.score.value is not None
-    )
+def from_traces(path: Path, tasks: Sequence[Task]) -> dict[str, Reference]:
+    """Statistics of every question in a ``traces.jsonl``; what was not scored is left out.
+
+    Raises `UsageError` where nothing was scored, for several presets in one file, and for the answers to a question
+    of the same name that asks something else.
+    """
+    asked = {task.id: task.question.strip() for task in tasks}
+    presets, scored = set(), []
+    for trace in read(path):
+        if trace.error is not None or trace.score is None or trace.score.value is None:
+            continue
+        # A line on how to write the answer may stand behind the question.
+        if asked.get(trace.task.id, "") not in trace.task.question:
+            raise UsageError(f"{path} has another question than the training under the name {trace.task.id}")
+        presets.add(trace.preset)
+        scored.append((trace.task.id, trace.completion_tokens, trace.score.value))
+    if len(presets) > 1:
+        raise UsageError(f"{path} has answers of several presets ({', '.join(sorted(presets))}): bench one by itself")
+    found = _means(scored)
     if not found:
         raise UsageError(f"{path} has no scored answer, so it tells nothing of the start model")
     return found

@@ -31,7 +31,7 @@ from taut.train.recipe import Recipe, Rl, Stage
 from taut.train.reference import check_all_there, from_traces, measured
 from taut.train.rewarding import Rewarding
 from taut.train.rewards import open_reward
-from taut.train.run_folder import RunFolder
+from taut.train.run_folder import RunFolder, digest
 from taut.train.trainers import Callbacks, rl_trainer
 
 ASK_LENGTH = " Think for {wanted_tokens} tokens."
@@ -54,6 +54,7 @@ def prepare(recipe: Recipe, out: Path) -> tuple[Job, list[Part]]:
     held_out = open_held_out(recipe.held_out, frozenset(task.question.strip() for task in everything))
     for tasks, reward, stage in zip(sets, rewards, stages, strict=True):
         _check_lengths(tasks, reward, cast(Rl, stage.settings))
+        _check_fits(tasks, reward, cast(Rl, stage.settings), writer)
     references: References = {}
     if any("reference" in reward.needs for reward in rewards):
         references = _references(recipe, writer, everything, run)
@@ -78,7 +79,7 @@ def _questions(recipe: Recipe, stage: Stage) -> list[Task]:
 def _references(recipe: Recipe, writer: Writer, tasks: Sequence[Task], run: RunFolder) -> References:
     settings = cast(Rl, recipe.settings)
     if settings.reference is not None:
-        found = from_traces(Path(settings.reference).expanduser())
+        found = from_traces(Path(settings.reference).expanduser(), tasks)
         check_all_there(found, tasks, settings.reference, settings.reward)
         return found
     drawing = Drawing(
@@ -107,8 +108,9 @@ def _part(stage: Stage, reward: LengthReward, tasks: Sequence[Task], references:
         trainer.forced = round(forced * settings.num_generations)
         return trainer
 
-    says = f"{len(rows):,} questions, {settings.num_generations} rollouts each, {settings.reward}"
-    return Part(settings, make, says, stage.name, rewarding.state, rewarding.restore)
+    drawn = settings.batch_size * settings.num_generations
+    says = f"{len(rows):,} questions, {settings.num_generations} rollouts each, {drawn} a step, {settings.reward}"
+    return Part(settings, make, says, stage.name, rewarding.state, rewarding.restore, digest(rows))
 
 
 def _rewarding(reward: LengthReward, settings: Rl, writer: Writer, beginning: Sequence[int]) -> Rewarding:
@@ -168,6 +170,25 @@ def _wanted(task: Task, settings: Rl) -> int | None:
     if own is not None or settings.wanted_tokens is None:
         return own
     return random.Random(f"{settings.seed}:{task.id}").randint(*settings.wanted_tokens)
+
+
+def _check_fits(tasks: Sequence[Task], reward: LengthReward, settings: Rl, writer: Writer) -> None:
+    """Raise `UsageError` where no step can be made of the questions, or the reward has nothing to compare."""
+    if len(tasks) < settings.batch_size:
+        raise UsageError(f"rl.batch_size is {settings.batch_size} questions and there are {len(tasks)}: lower it")
+    if len({isinstance(task.reference, list) for task in tasks}) > 1:
+        raise UsageError("some answers are lists and others are not: write all of them in the same way")
+    share = _forced_share(reward, settings)
+    if "no_thinking" in reward.needs and not writer.dialect.thinks:
+        raise UsageError(
+            f"{settings.reward} compares thinking with not thinking, and no tags of thinking are known for this model "
+            f"(dialect {writer.dialect.name}): set model.dialect"
+        )
+    if share and not 0 < round(share * settings.num_generations) < settings.num_generations:
+        raise UsageError(
+            f"rl.no_thinking_share is {share:g}: of {settings.num_generations} rollouts that leaves none of one kind, "
+            "and nothing to compare"
+        )
 
 
 def _check_lengths(tasks: Sequence[Task], reward: LengthReward, settings: Rl) -> None:

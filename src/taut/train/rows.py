@@ -38,7 +38,7 @@ class Examples:
     noun: str = "examples"
 
     def __str__(self) -> str:
-        text = f"{len(self.rows):,} {self.noun}, {self.tokens:,} tokens"
+        text = f"{len(self.rows):,} {self.noun}, {self.tokens:,} tokens with their prompts"
         return text + (f"; {self.too_long:,} of {self.read:,} left out as too long" if self.too_long else "")
 
 
@@ -87,6 +87,8 @@ def pairs(lines: Sequence[Line], writer: Writer, max_length_tokens: int) -> Exam
     made, too_long = [], 0
     for line in lines:
         prompt, (chosen, rejected) = _turns(line, writer, ("chosen", "rejected"))
+        if chosen == rejected:
+            raise UsageError(f"{line.place}: chosen and rejected are the same text: nothing can be learnt from that")
         if len(prompt) + max(len(chosen), len(rejected)) > max_length_tokens:
             too_long += 1
             continue
@@ -112,7 +114,10 @@ def _turns(line: Line, writer: Writer, columns: tuple[str, ...]) -> tuple[list[i
         if column not in cells:
             hint = nearest(column, map(str, line.cells))
             raise UsageError(f"{line.place}, has no column {column!r}{hint}; its columns: {', '.join(line.cells)}")
-    prompt = writer.prompt(_messages(cells["prompt"], line, "prompt"))
+    try:
+        prompt = writer.prompt(_messages(cells["prompt"], line, "prompt"))
+    except UsageError as error:
+        raise UsageError(f"{line.place}: {error}" if line.place not in str(error) else str(error)) from None
     turns = [writer.ids(writer.completion(_answer(cells[column], line, column), prompt)) for column in columns]
     return writer.ids(prompt), turns
 
@@ -138,6 +143,8 @@ def _answer(value: Any, line: Line, column: str) -> str:
     found = _messages(value, line, column)
     if isinstance(found, str):
         return found
+    if len(found) > 1:
+        raise UsageError(f"{line.place}: the column {column!r} has {len(found)} messages, and only one can be learnt")
     content = found[-1].get("content")
     if found[-1]["role"] != "assistant" or not isinstance(content, str) or not content:
         raise UsageError(f"{line.place}: the column {column!r} must end in a message of the assistant with text")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,12 +21,18 @@ import msgspec
 from taut import __version__
 from taut.errors import UsageError, one_line
 from taut.manifest import machine
+from taut.traces import read_all
 from taut.train.reading import to_toml
 from taut.train.recipe import Recipe
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 MARK = "taut.json"
 """Written into a checkpoint when all else of it is there: a killed run leaves checkpoints without."""
+BARE = (".lock", "manifest.json", "recipe.toml", "checkpoints")
+MADE_ANEW = ("train.jsonl", "reference.jsonl")
+"""Files that follow from the recipe."""
+TEACHER = "teacher"
+"""A run folder of the teacher's answers."""
 FREE = ("log_every_steps", "keep_checkpoints", "device_batch_size", "gradient_checkpointing")
 """Keys that may differ when a run goes on."""
 
@@ -46,6 +53,8 @@ class Checkpoint:
     """The stage is finished with it."""
     reward_state: Any = None
     """What a reward remembers, as JSON data."""
+    files: Mapping[str, int] = field(default_factory=dict)
+    """Names and bytes of what belongs to it, as far as one process writes it."""
 
     @property
     def total_step(self) -> int:
@@ -86,13 +95,16 @@ class RunFolder:
     def prepare(self, recipe: Recipe) -> None:
         """Make the folder, or see that it is of this very recipe. Raises `UsageError` naming the difference."""
         known = self._manifest()
+        different = _differences(known.get("recipe", {}), _through_json(recipe.table)) if known else []
         if known and not self._is_bare:
-            different = _differences(known.get("recipe", {}), _through_json(recipe.table))
             if different:
-                raise UsageError(f"{self.path} holds a run of another recipe: {'; '.join(different)}")
+                raise UsageError(f"{self.path} holds a run of another recipe: {'; '.join(different)}; {_way_on(self)}")
             return
         if not self._is_bare:
             raise UsageError(f"{self.path} is not empty and holds no training run: choose another --out")
+        if different:
+            for name in MADE_ANEW:
+                (self.path / name).unlink(missing_ok=True)
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         write_whole(self.path / "recipe.toml", to_toml(recipe.table))
         self.note(
@@ -110,8 +122,23 @@ class RunFolder:
     @property
     def _is_bare(self) -> bool:
         """Nothing was made in it yet: a recipe whose data could not be read may still be mended."""
-        made = {item.name for item in self.path.iterdir()} - {".lock", "manifest.json", "recipe.toml", "checkpoints"}
-        return not made and not any(self.checkpoints.glob("*"))
+        made = {item.name for item in self.path.iterdir()} - {*BARE, *MADE_ANEW}
+        return made <= {TEACHER} and not any(self.checkpoints.glob("*")) and not self._has_paid_answers
+
+    @property
+    def _has_paid_answers(self) -> bool:
+        traces = self.path / TEACHER / "traces.jsonl"
+        return traces.exists() and any(trace.error is None for trace in read_all(traces))
+
+    def hold(self, rows: Sequence[str], *, goes_on: bool) -> None:
+        """Keep digests of what is trained on. Raises `UsageError` where a run that goes on finds something else."""
+        before = self._manifest().get("rows")
+        if goes_on and before is not None and before != list(rows):
+            raise UsageError(
+                f"{self.path} began with other rows than the data has now: put the files back as they were, or "
+                "choose another --out"
+            )
+        self.note(rows=list(rows))
 
     def note(self, **facts: Any) -> None:
         """Put facts into the manifest."""
@@ -133,7 +160,7 @@ class RunFolder:
             found = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UsageError(f"cannot read {path}: {one_line(error)}; choose another --out") from None
-        if not isinstance(found, dict) or "recipe" not in found:
+        if not isinstance(found, dict) or not isinstance(found.get("recipe"), dict):
             raise UsageError(f"{path} is not the manifest of a training run; choose another --out")
         return found
 
@@ -147,7 +174,11 @@ class RunFolder:
                 facts = json.loads(mark.read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
                 raise UsageError(f"cannot read {mark}: {one_line(error)}; delete that checkpoint") from None
-            yield Checkpoint(**{**facts, "path": mark.parent})
+            if not isinstance(facts, dict) or not {"stage", "step", "steps_before"} <= {*facts}:
+                raise UsageError(f"{mark} is not as it was written: delete that checkpoint")
+            found = Checkpoint(**{**facts, "path": mark.parent})
+            _check_whole(found)
+            yield found
 
     def forget_after(self, checkpoint: Checkpoint | None) -> None:
         """Take what came after the checkpoint out of the log, and checkpoints that were not finished."""
@@ -165,7 +196,26 @@ class RunFolder:
 
 def mark(checkpoint: Checkpoint) -> None:
     """Say that a checkpoint is whole."""
-    write_whole(checkpoint.path / MARK, json.dumps({**asdict(checkpoint), "path": checkpoint.path.name}))
+    facts = {**asdict(checkpoint), "path": checkpoint.path.name, "files": _files_of(checkpoint.path)}
+    write_whole(checkpoint.path / MARK, json.dumps(facts))
+
+
+def _files_of(folder: Path) -> dict[str, int]:
+    """What the first process has written; the others may still be at their random states."""
+    found = {file.name: file.stat().st_size for file in sorted(folder.iterdir()) if file.is_file()}
+    return {name: size for name, size in found.items() if not name.startswith(("rng_state_", MARK))}
+
+
+def _check_whole(checkpoint: Checkpoint) -> None:
+    """Raise `UsageError` where a file is gone or cut: going on without would silently give another curve."""
+    here = _files_of(checkpoint.path)
+    for name, size in checkpoint.files.items():
+        if here.get(name) != size:
+            what = "is missing" if name not in here else f"has {here[name]:,} bytes of {size:,}"
+            raise UsageError(
+                f"{checkpoint.path / name} {what}: put it back, or delete {checkpoint.path} to go on from the "
+                "checkpoint before"
+            )
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -176,7 +226,12 @@ def read_log(path: Path) -> list[dict[str, Any]]:
             found.append(msgspec.json.decode(line, type=dict[str, Any]))
         except (msgspec.DecodeError, UnicodeDecodeError):
             continue
-    return found
+    return [line for line in found if isinstance(line.get("step"), int)]
+
+
+def digest(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Of rows as they are trained on."""
+    return hashlib.sha256(json.dumps(rows, default=str).encode()).hexdigest()[:16]
 
 
 def append(path: Path, line: Mapping[str, Any]) -> None:
@@ -203,6 +258,14 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any], name: str = 
         else:
             found.append(f"{name}{key} was {_short(old)} and is {_short(new)}")
     return found
+
+
+def _way_on(run: RunFolder) -> str:
+    more = f", or start from its model: --set model.path={run.model}" if run.is_finished else ""
+    teacher = run.path / TEACHER / "traces.jsonl"
+    return f"choose another --out{more}" + (
+        f" (--set distill.traces={teacher} uses its answers)" if teacher.exists() else ""
+    )
 
 
 def _short(value: Any) -> str:

@@ -17,7 +17,7 @@ from taut.train.loop import Job, Part, run_job
 from taut.train.models import Writer, open_writer
 from taut.train.recipe import OfExamples, Recipe, Settings, Stage
 from taut.train.rows import Examples, Line, completions, read_lines
-from taut.train.run_folder import RunFolder
+from taut.train.run_folder import RunFolder, digest
 from taut.train.trainers import Callbacks, Rows, sft_trainer
 
 Read = Callable[[Sequence[Line], Writer, int], Examples]
@@ -54,7 +54,7 @@ def _part(stage: Stage, rows: Examples, validation: Rows, writer: Writer, traine
     def make(model: Any, folder: Path, callbacks: Callbacks) -> Any:
         return trainer(model, writer, stage.settings, folder, rows.rows, validation, callbacks)
 
-    return Part(stage.settings, make, str(rows), stage.name)
+    return Part(stage.settings, make, str(rows), stage.name, rows=digest(rows.rows))
 
 
 def staged(recipe: Recipe) -> list[tuple[Stage, list[Line]]]:
@@ -88,6 +88,12 @@ def _by_column(lines: Sequence[Line], settings: Settings) -> list[tuple[Stage, l
     if not lines:
         raise UsageError('there is nothing to train on: [data] train = "rows.jsonl"')
     values: set[int] = {value for line in lines if isinstance(value := line.cells.get("stage"), int)}
+    others = [line for line in lines if not isinstance(line.cells.get("stage"), int)]
+    if others and (len(values) > 1 or any(line.cells.get("stage") is not None for line in others)):
+        raise UsageError(
+            f"{others[0].place}, has no whole number in its column 'stage', by which the other rows are trained one "
+            "after the other: number all rows, or name the files of each of [[stages]]"
+        )
     if len(values) < 2:
         return [(Stage(settings), list(lines))]
     return [

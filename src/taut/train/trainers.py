@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 from trl.models.utils import unwrap_model_for_generation
 
-from taut.errors import UsageError
+from taut.errors import UsageError, one_line
 from taut.train.models import Writer, processes
 from taut.train.recipe import Dpo, Rl, Settings
 from taut.train.sampling import fits, sample
@@ -250,7 +250,10 @@ def _split(examples: int, at_once: int | None, world: int) -> tuple[int, int]:
 
 
 def _dataset(rows: Rows) -> Any:
-    return datasets.Dataset.from_list(list(rows))
+    try:
+        return datasets.Dataset.from_list(list(rows))
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"the rows do not have the same types in the same columns: {one_line(error)}") from None
 
 
 def _quiet(trainer: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import threading
 import time
@@ -48,6 +49,7 @@ MOSTLY = 0.5
 """From this share of truncated rollouts on the ceiling is said to be too low."""
 LINES_UNTIL_PLAIN = 5
 """Of the log, before that is said."""
+STOPPING = b"\ntaut: stopping once this step is done; the same again ends at once, with the last checkpoint kept\n"
 
 
 @dataclass(slots=True)
@@ -73,6 +75,8 @@ class Stop:
         if self.wanted:
             raise KeyboardInterrupt
         self.wanted = True
+        # Not through a stream of Python's, which the signal may have interrupted in the middle of a line.
+        os.write(2, STOPPING)
 
 
 @dataclass(slots=True)
@@ -87,7 +91,6 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     steps_before: int
     tokens_before: int
     is_first: bool
-    is_final: bool
     held_out: HeldOut | None = None
     reward_state: Callable[[], Any] | None = None
     trainer: Any = None
@@ -99,24 +102,32 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     """The last one that was saved."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Show where the stage stands; ask the held-out questions of a run that is new."""
+        """Show where the stage stands; ask the held-out questions of a run that is new.
+
+        Raises `KeyboardInterrupt` where it is to stop with nothing learnt yet: there is nothing to keep.
+        """
         self.tokens = self.tokens_before
         # Some of TRL's trainers go on counting in a run that goes on, others begin anew.
         self.tokens_before -= int(state.num_input_tokens_seen)
         self.progress.begin(state.global_step, state.max_steps, self.tokens)
         if self.is_first and state.global_step == 0:
+            if self.held_out is not None:
+                self.progress.say(f"asking the start model {len(self.held_out.tasks):,} held-out questions")
             self._ask(state)
+            if self._is_stopped():
+                raise KeyboardInterrupt
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """Ask held-out questions and decide on a checkpoint."""
         if state.global_step % args.logging_steps:
             self.progress.step(state.global_step)
         is_last = state.global_step >= state.max_steps
-        if self.held_out and (state.global_step % self.held_out.part.every_steps == 0 or (is_last and self.is_final)):
+        if self.held_out and (state.global_step % self.held_out.part.every_steps == 0 or is_last):
             self._ask(state)
         if self._is_stopped():
             control.should_training_stop = True
         if is_last or control.should_training_stop or state.global_step % args.save_steps == 0:
+            self._check_finite(kwargs["model"], state)
             # A loss is the mean since the last line: with a line here, a run that goes on has the same curve.
             control.should_log = control.should_save = True
         return control
@@ -154,6 +165,12 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         if state.is_world_process_zero:
             mark(self.checkpoint)
 
+    def _check_finite(self, model: Any, state: Any) -> None:
+        """Raise `UsageError` before weights are kept that are no numbers any more."""
+        if not all(bool(torch.isfinite(weights).all()) for weights in model.parameters() if weights.requires_grad):
+            step = self.steps_before + state.global_step
+            raise UsageError(f"the weights are no numbers any more at step {step}: lower learning_rate; {self.kept()}")
+
     def kept(self) -> str:
         """What is there of the run, as the end of a sentence."""
         if self.checkpoint is None:
@@ -179,7 +196,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             drawn = self.held_out.ask(model, self.writer, mine)
         found: Standing = standing(gather_object(drawn) if accelerator.num_processes > 1 else drawn)
         self._write(state, {"held_out": found.as_line()})
-        self.progress.held_out(found.brief)
+        self.progress.held_out(f"{found.brief} (step {self.steps_before + state.global_step})")
         self.progress.say(f"step {self.steps_before + state.global_step}: held out {found}")
 
     def _write(self, state: Any, line: Mapping[str, Any]) -> None:

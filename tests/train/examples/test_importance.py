@@ -155,3 +155,8 @@ def test_what_cannot_weigh_is_refused_in_one_sentence(tmp_path: Path, language_m
     save_tokenizer(tmp_path / "three", 64)
     with pytest.raises(UsageError, match="has 3 classes: LLMLingua-2 has two, drop and keep"):
         open_weigher("llmlingua2", tmp_path / "three")
+
+
+def test_a_model_that_was_never_taught_to_weigh_words_is_refused(language_model: Path) -> None:
+    with pytest.raises(UsageError, match="was not trained as AutoModelForTokenClassification: it has no"):
+        open_weigher("llmlingua2", language_model)

@@ -91,18 +91,25 @@ def _load(folder: Path, kind: str) -> tuple[Any, Any, int]:
             "importance by a model needs torch and transformers: pip install 'taut[transformers]'; "
             "importance=random needs nothing"
         ) from None
+    from taut.train.models import quiet_loading
+
     try:
-        model = getattr(transformers, kind).from_pretrained(str(folder), local_files_only=True).eval()
+        with quiet_loading():
+            model, found = getattr(transformers, kind).from_pretrained(
+                str(folder), local_files_only=True, output_loading_info=True
+            )
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UsageError(f"cannot load {folder} with {kind}: {one_line(error)}") from None
+    if missing := sorted(found["missing_keys"]):
+        raise UsageError(f"{folder} was not trained as {kind}: it has no {missing[0]}, so its answers would be random")
     if not tokenizer.is_fast:
         raise UsageError(
             f"the tokenizer in {folder} cannot tell where its tokens stand: a fast one (tokenizer.json) can"
         )
     positions = int(getattr(model.config, "max_position_embeddings", MOST_TOKENS) or MOST_TOKENS)
     # RoBERTa's family counts positions from behind the padding token.
-    return model, tokenizer, min(positions - 2, int(tokenizer.model_max_length), MOST_TOKENS)
+    return model.eval(), tokenizer, min(positions - 2, int(tokenizer.model_max_length), MOST_TOKENS)
 
 
 def _asked(tokenizer: Any, question: str) -> list[int]:

@@ -206,6 +206,12 @@ def _check_tensors(found: Architecture, checkpoint: Checkpoint) -> None:
             raise UsageError(
                 f"{folder}: {part} has {rows:,} rows, and config.json says {count} heads of {found.head_size}"
             )
+    width, inner = int(found.config["hidden_size"]), int(found.config["intermediate_size"])
+    for name, columns in (("model.embed_tokens.weight", width), (last, inner)):
+        if names[name].shape[-1] != columns:
+            raise UsageError(
+                f"{folder}: {name} has {names[name].shape[-1]:,} columns, and by config.json it must have {columns:,}"
+            )
     rows = names["model.embed_tokens.weight"].shape[0]
     if rows != found.vocabulary:
         raise UsageError(
