@@ -114,6 +114,16 @@ def test_runs_that_asked_differently_are_not_compared(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_run_without_a_name_is_called_as_its_folder(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [str(folder) for folder in runs.values()]
+    assert main(["compare", *folders, "--out", str(tmp_path / "out")]) == 0
+    assert all(Path(folder).name in capsys.readouterr().out for folder in folders[:1])
+    assert main(["compare", folders[0], folders[0], "--out", str(tmp_path / "new")]) == 2
+    assert "name them, as NAME=RUN" in capsys.readouterr().err
+
+
 def test_the_command_shows_thinking_and_refuses_in_one_line(
     runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,7 +138,7 @@ def test_the_command_shows_thinking_and_refuses_in_one_line(
         ([named[0], "--out", str(tmp_path / "new")], "has nothing to be compared with"),
         ([named[0], named[0], "--out", str(tmp_path / "new")], "two runs are called 'f16'"),
         ([*named, "--out", str(tmp_path / "new"), "--baseline", "f1"], "did you mean 'f16'"),
-        ([named[0], str(runs["q4_0"]), "--out", str(tmp_path / "new")], "should read NAME=RUN"),
+        ([named[0], "=nowhere", "--out", str(tmp_path / "new")], "should read RUN or NAME=RUN"),
         ([named[0], "x=nowhere", "--out", str(tmp_path / "new")], "cannot read nowhere/manifest.json"),
     ):
         assert main(["compare", *arguments]) == 2

@@ -22,7 +22,8 @@ runs must have asked the same questions with the same seed and sampling."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
-    parser.add_argument("runs", nargs="+", type=_run, metavar="NAME=RUN", help="a run folder and what to call it")
+    told = "a run folder, and what to call it (default: as the folder is called)"
+    parser.add_argument("runs", nargs="+", type=_run, metavar="[NAME=]RUN", help=told)
     parser.add_argument("--out", required=True, type=folder, metavar="OUT", help="a new folder")
     parser.add_argument(
         "--baseline", default="", metavar="NAME", help="what the others are compared with (default: the first)"
@@ -31,8 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(text: str) -> tuple[str, Path]:
     name, sign, path = text.partition("=")
-    if not sign or not name.strip() or not path.strip():
-        raise argparse.ArgumentTypeError(f"{text!r} should read NAME=RUN, such as q4_0=runs/q4_0")
+    if not sign:
+        name, path = Path(text).resolve().name, text
+    if not name.strip() or not path.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} should read RUN or NAME=RUN, such as q4_0=runs/levels/q4_0")
     return name.strip(), folder(path)
 
 
@@ -49,7 +52,7 @@ def main(arguments: argparse.Namespace) -> int:
     names = [name for name, _ in arguments.runs]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
-        raise UsageError(f"two runs are called {min(twice)!r}")
+        raise UsageError(f"two runs are called {min(twice)!r}: name them, as NAME=RUN")
     found = put_together(dict(arguments.runs), arguments.out, arguments.baseline)
     show(arguments.out)
     Console().print(table(found), highlight=False)
