@@ -84,3 +84,16 @@ def test_the_later_stage_is_the_last(tmp_path: Path) -> None:
     last = run.last()
     assert last is not None
     assert (last.stage, last.total_step) == (1, 15)
+
+
+def test_a_busy_machine_is_told_to_train_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    from taut.train.models import busy
+
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr("os.getloadavg", lambda: (5.5, 0.0, 0.0))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    assert "(load 5.5 on 4 cores) and torch has 4 threads: OMP_NUM_THREADS=1" in busy("cpu")
+    assert not busy("cuda")
+    monkeypatch.setattr("os.getloadavg", lambda: (0.5, 0.0, 0.0))
+    assert not busy("cpu")

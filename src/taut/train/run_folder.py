@@ -231,7 +231,10 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 def digest(rows: Sequence[Mapping[str, Any]]) -> str:
     """Of rows as they are trained on."""
-    return hashlib.sha256(json.dumps(rows, default=str).encode()).hexdigest()[:16]
+    found = hashlib.sha256()
+    for row in rows:
+        found.update(json.dumps(row, default=str).encode())
+    return found.hexdigest()[:16]
 
 
 def append(path: Path, line: Mapping[str, Any]) -> None:
