@@ -207,3 +207,8 @@ def test_the_licence_is_empty_without_a_card(tmp_path: Path) -> None:
 def test_settings_that_do_not_fit_the_weights_are_refused(folder: Path) -> None:
     edit(folder / "config.json", lambda settings: settings.update(intermediate_size=9))
     assert "columns, and by config.json it must have 9" in refusal(folder)
+
+
+def test_an_empty_chat_template_is_refused(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text(" \n", encoding="utf-8")
+    assert "chat_template.jinja is empty" in refusal(folder)

@@ -169,9 +169,12 @@ def _template(folder: Path, settings: Mapping[str, Any], given: Path | None) -> 
     file = given or folder / "chat_template.jinja"
     if given or file.is_file():
         try:
-            return file.read_text(encoding="utf-8")
+            text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"cannot read the chat template {file}: {one_line(error)}") from None
+        if not text.strip():
+            raise UsageError(f"the chat template {file} is empty")
+        return text
     written = settings.get("chat_template")
     if isinstance(written, list):
         written = next((entry.get("template") for entry in written if entry.get("name") == "default"), None)
