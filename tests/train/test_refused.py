@@ -122,6 +122,28 @@ def test_statistics_of_another_question_of_the_same_name_do_not_serve(
     assert "has answers of several presets (concise, direct)" in told()
 
 
+def test_statistics_are_measured_anew_only_where_the_recipe_changes_what_they_are_of(
+    rl: list[str], tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from taut.errors import UsageError
+    from taut.train import loop
+
+    def fail(*_: Any) -> None:
+        raise UsageError("no model today")
+
+    asks = (*rl, "rl.reward=o1_pruner", "rl.reference_samples=1")
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "open_model", fail)
+        for setting, measured in (
+            ("rl.learning_rate=1e-4", 1),
+            ("rl.learning_rate=1e-5", 0),
+            ("rl.temperature=0.9", 1),
+        ):
+            assert train("rl", tmp_path / "run", *asks, setting) == 2
+            assert told().count("asking the start model 4 questions 1 times each") == measured
+    assert train("rl", tmp_path / "run", *asks) == 0
+
+
 @pytest.mark.parametrize("damage", ["remove", "cut"])
 def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(
     damage: str, sft: list[str], tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch

@@ -29,8 +29,12 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 MARK = "taut.json"
 """Written into a checkpoint when all else of it is there: a killed run leaves checkpoints without."""
 BARE = (".lock", "manifest.json", "recipe.toml", "checkpoints")
-MADE_ANEW = ("train.jsonl", "reference.jsonl")
-"""Files that follow from the recipe."""
+MADE_ANEW: Mapping[str, tuple[str, ...]] = {
+    "train.jsonl": ("",),
+    "reference.jsonl": ("model.", "data.", "rl.max_completion_tokens", "rl.temperature", "rl.top_p", "rl.seed",
+                        "rl.reference_samples"),
+}  # fmt: skip
+"""Files that follow from the recipe, and beginnings of the keys that they follow from."""
 TEACHER = "teacher"
 """A run folder of the teacher's answers."""
 FREE = ("log_every_steps", "keep_checkpoints", "device_batch_size", "gradient_checkpointing")
@@ -102,8 +106,8 @@ class RunFolder:
             return
         if not self._is_bare:
             raise UsageError(f"{self.path} is not empty and holds no training run: choose another --out")
-        if different:
-            for name in MADE_ANEW:
+        for name, keys in MADE_ANEW.items():
+            if any(text.startswith(keys) for text in different):
                 (self.path / name).unlink(missing_ok=True)
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         write_whole(self.path / "recipe.toml", to_toml(recipe.table))
@@ -122,7 +126,8 @@ class RunFolder:
     @property
     def _is_bare(self) -> bool:
         """Nothing was made in it yet: a recipe whose data could not be read may still be mended."""
-        made = {item.name for item in self.path.iterdir()} - {*BARE, *MADE_ANEW}
+        empty = () if read_log(self.log) else (self.log.name,)
+        made = {item.name for item in self.path.iterdir()} - {*BARE, *MADE_ANEW, *empty}
         return made <= {TEACHER} and not any(self.checkpoints.glob("*")) and not self._has_paid_answers
 
     @property
