@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from taut import __version__
+from taut import __version__, box
 from taut.errors import TautError, UsageError, nearest, one_line
 
 VERBS = (
@@ -133,6 +133,11 @@ def folder(text: str) -> Path:
     if not text.strip():
         raise argparse.ArgumentTypeError("the path is empty")
     return _expanded(text)
+
+
+def model_folder(text: str) -> Path:
+    """An argparse type: a Hugging Face folder, or the name of the model in the box."""
+    return folder(box.folder_or(text))
 
 
 def new_file(text: str) -> Path:

@@ -10,6 +10,7 @@ import pytest
 from taut import box
 from taut.audit import ReadOptions, load, report
 from taut.bench import Plan, sweep
+from taut.cli import main, model_folder
 from taut.config import Config, open_engine
 from taut.core import Engine, Sampling, Task, Trace
 from taut.methods.output_based.stop_rules.budget_forcing import BudgetForcing
@@ -78,3 +79,11 @@ def test_it_is_small() -> None:
 def test_only_its_own_name_opens_it() -> None:
     assert box.folder_or("tally") == str(box.FOLDER)
     assert box.folder_or("./tally") == "./tally"
+
+
+def test_commands_take_its_name_for_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("gguf")
+    assert main(["export", "tally", "--out", str(tmp_path / "t.gguf")]) == 0
+    assert "2.0 M parameters" in capsys.readouterr().out
+    assert model_folder("tally") == box.FOLDER
+    assert model_folder("./tally") == Path("tally")

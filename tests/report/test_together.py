@@ -119,7 +119,8 @@ def test_a_run_without_a_name_is_called_as_its_folder(
 ) -> None:
     folders = [str(folder) for folder in runs.values()]
     assert main(["compare", *folders, "--out", str(tmp_path / "out")]) == 0
-    assert all(Path(folder).name in capsys.readouterr().out for folder in folders[:1])
+    shown = capsys.readouterr().out
+    assert all(Path(folder).name in shown for folder in folders)
     assert main(["compare", folders[0], folders[0], "--out", str(tmp_path / "new")]) == 2
     assert "name them, as NAME=RUN" in capsys.readouterr().err
 

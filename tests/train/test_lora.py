@@ -229,3 +229,4 @@ def test_where_an_adapter_lies_is_said_for_the_folder_of_a_run(adapter: Path, tm
             scale(wrong, 0.5, tmp_path / "out")
     with pytest.raises(UsageError, match="cannot be scaled by 1e"):
         scale(adapter, 1e308, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -8,20 +8,18 @@ import shlex
 import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-import taut
 from taut import plugins
 from taut.config import LOOP, build_entry, build_method
 from taut.core import FEATURES, Method
 from taut.plugins import Entry
+from taut.train import recipe
 from taut.train.reading import NOT_READ
-from taut.train.recipe import Kind
 
 PRESETS = ("methods", "stop rules")
 """Groups whose entries are presets."""
@@ -35,22 +33,6 @@ GIVEN = {
     "reference": "reference (rl.reference = a traces.jsonl of the start model; measured first without it)",
 }
 """How a reward gets what it needs."""
-
-
-RECIPE = Path(taut.__file__).parent / "train" / "recipe.py"
-SECTIONS = (
-    ("model", ("ModelPart",)),
-    ("data", ("DataPart",)),
-    ("lora", ("LoraPart",)),
-    ("held_out", ("HeldOutPart",)),
-)
-KINDS: dict[Kind, tuple[str, ...]] = {
-    "sft": ("Settings", "OfExamples", "Sft"),
-    "rl": ("Settings", "Rl"),
-    "dpo": ("Settings", "OfExamples", "Dpo"),
-    "distill": ("Settings", "OfExamples", "Distill"),
-}
-"""Classes of a kind's own section, in the order of inheritance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +67,18 @@ def show_entry(console: Console, entry: Entry) -> None:
     console.print()
 
 
-def show_recipe(console: Console, kind: Kind) -> None:
+def show_recipe(console: Console, kind: recipe.Kind) -> None:
     """Every key of a recipe for ``taut train KIND``, section by section."""
-    tree = ast.parse(RECIPE.read_text(encoding="utf-8"))
-    for section, classes in (*SECTIONS, (kind, KINDS[kind])):
+    tree = ast.parse(inspect.getsource(recipe))
+    shared = {
+        "model": recipe.ModelPart,
+        "data": recipe.DataPart,
+        "lora": recipe.LoraPart,
+        "held_out": recipe.HeldOutPart,
+    }
+    for section, own in {**shared, kind: recipe.SECTIONS[kind]}.items():
         fields: dict[str, Parameter] = {}
-        for field in (field for name in classes for field in fields_of(tree, name)):
+        for field in (field for part in own.__mro__[-2::-1] for field in fields_of(tree, part.__name__)):
             # A later class may have another default for a key of an earlier one.
             before = fields.get(field.name, field)
             fields[field.name] = replace(field, meaning=field.meaning or before.meaning)

@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taut import box
-from taut.cli import existing_file, folder, new_file, positive
+from taut.cli import existing_file, folder, model_folder, new_file, positive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,11 +26,14 @@ ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--set", {"action": "append", "default": [], "metavar": "KEY=VALUE", "help": "a parameter of the builder"}),
     ("--preset", {"action": "append", "default": [], "metavar": "P", "help": "only answers of this preset; repeat it"}),
     ("--dialect", {"metavar": "NAME", "help": "whose tags thoughts are written in (default: think_tags)"}),
-    ("--tokenizer", {"type": folder, "metavar": "FOLDER", "help": "counts what is shortened (default: estimates)"}),
+    (
+        "--tokenizer",
+        {"type": model_folder, "metavar": "FOLDER", "help": "counts what is shortened (default: estimates)"},
+    ),
     (
         "--importance-model",
         {
-            "type": folder,
+            "type": model_folder,
             "metavar": "FOLDER",
             "help": "token_skip: LLMLingua-2's model, or for surprisal the model's own",
         },
@@ -110,9 +112,7 @@ def _tools(arguments: argparse.Namespace, builder: Builder, questions: Sequence[
     if arguments.importance_model and "importance" in builder.needs:
         from taut.train.examples.importance import open_weigher
 
-        importance = open_weigher(
-            getattr(builder, "importance", ""), Path(box.folder_or(str(arguments.importance_model)))
-        )
+        importance = open_weigher(getattr(builder, "importance", ""), arguments.importance_model)
     return Tools(
         count=token_counter(arguments.tokenizer) if arguments.tokenizer else None,
         audit=reader(),

@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taut import box
-from taut.cli import existing_file, folder, new_file
+from taut.cli import existing_file, model_folder, new_file
 
 if TYPE_CHECKING:
     from taut.train.gguf.writing import Written
@@ -23,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     from taut.train.export import EXPORT_LEVELS
 
-    parser.add_argument("model", type=folder, metavar="MODEL_FOLDER", help="with config.json and .safetensors files")
+    parser.add_argument(
+        "model", type=model_folder, metavar="MODEL_FOLDER", help="with config.json and .safetensors files"
+    )
     parser.add_argument("--out", required=True, type=new_file, metavar="MODEL.gguf", help="the file to write")
     types = ", ".join(EXPORT_LEVELS)
     parser.add_argument("--type", choices=EXPORT_LEVELS, default="f16", help=f"of the weights: {types} (default: f16)")
@@ -36,7 +37,7 @@ def main(arguments: argparse.Namespace) -> int:
     from taut.train.export import export
 
     done = export(
-        Path(box.folder_or(str(arguments.model))),
+        arguments.model,
         arguments.out,
         level=arguments.type,
         name=arguments.name,

@@ -43,10 +43,10 @@ def scale(adapter: Path, by: float, out: Path) -> float:
             raise UsageError(f"{adapter} cannot be scaled: its {key} is set, and {why}")
     if config.get("bias", "none") != "none":
         raise UsageError(f"{adapter} cannot be scaled: it trained biases (bias is {config['bias']!r}) as they are")
-    _check_free(out)
-    shutil.copytree(adapter, out, ignore=shutil.ignore_patterns(*LEFT_OUT), dirs_exist_ok=True)
     if not isinstance(config.get("alpha_pattern") or {}, dict) or not math.isfinite(float(config["lora_alpha"]) * by):
         raise UsageError(f"{adapter} cannot be scaled by {by:g}: no finite lora_alpha would come of it")
+    _check_free(out)
+    shutil.copytree(adapter, out, ignore=shutil.ignore_patterns(*LEFT_OUT), dirs_exist_ok=True)
     pattern = {name: _times(alpha, by) for name, alpha in (config.get("alpha_pattern") or {}).items()}
     scaled = {**config, "lora_alpha": _times(config["lora_alpha"], by), "alpha_pattern": pattern}
     (out / CONFIG).write_text(json.dumps(scaled, indent=2) + "\n", encoding="utf-8")
@@ -91,8 +91,8 @@ def _check_base(adapter: Path, modules: set[str]) -> None:
     from safetensors import safe_open
 
     with safe_open(adapter / "adapter_model.safetensors", "numpy") as tensors:
-        names = {name.partition(".lora_")[0].removeprefix("base_model.model.") for name in tensors.keys()}  # noqa: SIM118
-    lacking = sorted(names - modules)
+        learnt = [name for name in tensors.keys() if ".lora_" in name]  # noqa: SIM118 - no mapping
+    lacking = sorted({name.partition(".lora_")[0].removeprefix("base_model.model.") for name in learnt} - modules)
     if lacking:
         raise UsageError(f"{adapter} was trained on another model: it has weights for {lacking[0]}, the base has not")
 

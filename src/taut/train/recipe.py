@@ -70,7 +70,7 @@ class HeldOutPart:
     tasks: tuple[str, ...]
     """Task sets with options, or JSONL files of questions."""
     every_steps: int = 50
-    """Also asked before the first step and after the last."""
+    """Also asked before the first step and after the last of each stage."""
     samples: int = 1
     """Answers per question."""
     temperature: float = 0.0
