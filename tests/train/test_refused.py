@@ -160,6 +160,21 @@ def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(
     assert f"delete {checkpoint} to go on from the checkpoint before" in said
 
 
+def test_an_older_checkpoint_that_was_half_deleted_is_in_nobodys_way(tmp_path: Path) -> None:
+    from taut.train.run_folder import Checkpoint, RunFolder, mark
+
+    run = RunFolder(tmp_path)
+    for step in (1, 2):
+        folder = run.stage(0) / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        (folder / "optimizer.pt").write_bytes(b"state")
+        mark(Checkpoint(folder, 0, step, 0))
+    (run.stage(0) / "checkpoint-1" / "optimizer.pt").unlink()
+    last = run.last()
+    assert last is not None
+    assert last.step == 2
+
+
 def test_a_run_does_not_go_on_with_other_rows(
     sft: list[str], tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -170,10 +170,13 @@ class RunFolder:
         return found
 
     def last(self) -> Checkpoint | None:
-        """The newest whole checkpoint."""
-        return max(self._whole(), key=lambda found: (found.stage, found.step), default=None)
+        """The newest finished checkpoint. Raises `UsageError` where it is not whole any more."""
+        newest = max(self._finished(), key=lambda found: (found.stage, found.step), default=None)
+        if newest is not None:
+            _check_whole(newest)
+        return newest
 
-    def _whole(self) -> Iterator[Checkpoint]:
+    def _finished(self) -> Iterator[Checkpoint]:
         for mark in self.checkpoints.glob(f"stage-*/checkpoint-*/{MARK}"):
             try:
                 facts = json.loads(mark.read_text(encoding="utf-8"))
@@ -181,9 +184,7 @@ class RunFolder:
                 raise UsageError(f"cannot read {mark}: {one_line(error)}; delete that checkpoint") from None
             if not isinstance(facts, dict) or not {"stage", "step", "steps_before"} <= {*facts}:
                 raise UsageError(f"{mark} is not as it was written: delete that checkpoint")
-            found = Checkpoint(**{**facts, "path": mark.parent})
-            _check_whole(found)
-            yield found
+            yield Checkpoint(**{**facts, "path": mark.parent})
 
     def forget_after(self, checkpoint: Checkpoint | None) -> None:
         """Take what came after the checkpoint out of the log, and checkpoints that were not finished."""
