@@ -77,7 +77,7 @@ ARMS: tuple[Arm, ...] = (
         stages=({"stage": 0, "steps": 11}, {"stage": 1, "steps": 11}, {"stage": 2, "steps": 10}),
     ),
     Arm("long_to_short", "dpo", "long_to_short", "pairs of the shortest right and longer ones; DPO"),
-    # Rewards: 96 steps of 64 rollouts.
+    # Rewards: 64 steps of 64 rollouts.
     Arm("correct", "rl", "plain(alpha=0)", "control: right or wrong alone"),
     Arm("plain", "rl", "plain(alpha={price})", "slope"),
     Arm("kimi", "rl", "kimi(weight={kimi_weight})", "slope from the shortest to the longest; right is 1.5 above wrong"),
@@ -110,9 +110,9 @@ ARMS: tuple[Arm, ...] = (
         "think_prune",
         "three rounds, each with a lower ceiling: the mean, three quarters and half of it",
         stages=(
-            {"max_completion_tokens": "{first_limit}", "steps": 32},
-            {"max_completion_tokens": "{second_limit}", "steps": 32},
-            {"max_completion_tokens": "{target}", "steps": 32},
+            {"max_completion_tokens": "{first_limit}", "steps": 22},
+            {"max_completion_tokens": "{second_limit}", "steps": 21},
+            {"max_completion_tokens": "{target}", "steps": 21},
         ),
     ),
     Arm("o1_pruner", "rl", "o1_pruner(accuracy_weight={reference_weight})", "slope at the start's mean"),

@@ -5,7 +5,7 @@
 
 The start is Tally, the model in the box, unless ``--model`` names another folder. For every seed the start answers 256
 training questions eight times (``OUT/pool``); arms with examples learn from these 2,048 answers in 32 steps, arms with
-a reward draw 64 answers of their own in each of 96 steps, to the same questions. Each arm is trained (``taut train``),
+a reward draw 64 answers of their own in each of 64 steps, to the same questions. Each arm is trained (``taut train``),
 written as GGUF (``taut export``) and benched (``taut bench``) on test questions, all arms on the same.
 
 What is done is not done again; a run that was stopped, by Ctrl-C or ``--minutes``, goes on where it was. With

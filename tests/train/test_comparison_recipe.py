@@ -54,7 +54,7 @@ def test_the_recipe_of_every_trained_arm_is_valid(recipe: dict[str, Any], tmp_pa
         read = read_recipe(path, arm.kind)
         assert read.settings.seed == 3
         steps = [stage.settings.steps for stage in read.stages] or [read.settings.steps]
-        assert sum(step or 0 for step in steps) == (96 if arm.kind == "rl" else 32), arm.name
+        assert sum(step or 0 for step in steps) == (64 if arm.kind == "rl" else 32), arm.name
 
 
 def test_every_reward_builder_and_preset_exists(recipe: dict[str, Any]) -> None:

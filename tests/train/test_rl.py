@@ -204,3 +204,19 @@ def test_half_of_every_group_may_be_made_to_begin_without_thinking(
     closed = open_writer(ModelPart(str(taught))).ids("<think>\n\n</think>\n\n")
     forced = [ids[: len(closed)] == closed for ids in seen]
     assert forced == [False, False, True, True] * 2
+
+
+@pytest.mark.parametrize("loss", ["grpo", "dr_grpo", "dapo", "bnpo"])
+def test_sharing_parts_with_rollouts_of_like_length_leaves_the_step_as_it_is(
+    settings: list[str], tmp_path: Path, loss: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from taut.train import trainers
+
+    asked = (*settings, "rl.reward=kimi", f"rl.loss={loss}", "rl.device_batch_size=2")
+    assert train("rl", tmp_path / "by_length", *asked) == 0
+    monkeypatch.setattr(trainers, "by_length", list)
+    assert train("rl", tmp_path / "as_drawn", *asked) == 0
+    sorted_, drawn = first(tmp_path / "by_length"), first(tmp_path / "as_drawn")
+    assert drawn["gradient_norm"] > 0
+    assert sorted_["gradient_norm"] == pytest.approx(drawn["gradient_norm"], rel=1e-4)
+    assert sorted_["loss"] == pytest.approx(drawn["loss"], rel=1e-4, abs=1e-6)

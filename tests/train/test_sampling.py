@@ -96,3 +96,35 @@ def test_what_is_padding_in_every_row_is_left_out_of_the_loss() -> None:
     assert found["completion_ids"].tolist() == [[3, 4], [3, 0]]
     assert found["completion_mask"].tolist() == [[1, 1], [1, 0]]
     assert found["advantages"].tolist() == [1.0, -1.0]
+
+
+def parts_of_two() -> list[dict[str, Any]]:
+    """Lengths 3, 1, 2, 1 in two parts; advantages say which rollout is which."""
+    import torch
+
+    return [
+        {
+            "completion_mask": torch.tensor([[1, 1, 1], [1, 0, 0]]),
+            "advantages": torch.tensor([10.0, 20.0]),
+            "images": ["a", "b"],
+            "num_items_in_batch": torch.tensor(7),
+            "ref_per_token_logps": None,
+        },
+        {
+            "completion_mask": torch.tensor([[1, 1, 0], [1, 0, 0]]),
+            "advantages": torch.tensor([30.0, 40.0]),
+            "images": ["c", "d"],
+            "num_items_in_batch": torch.tensor(7),
+            "ref_per_token_logps": None,
+        },
+    ]
+
+
+def test_rollouts_of_like_length_share_a_part_and_none_is_lost() -> None:
+    from taut.train.trainers import by_length
+
+    found = by_length(parts_of_two())
+    assert [part["completion_mask"].sum(dim=1).tolist() for part in found] == [[1, 1], [2, 3]]
+    assert [part["advantages"].tolist() for part in found] == [[20.0, 40.0], [30.0, 10.0]]
+    assert [part["images"] for part in found] == [["b", "d"], ["c", "a"]]
+    assert all(part["num_items_in_batch"].item() == 7 and part["ref_per_token_logps"] is None for part in found)

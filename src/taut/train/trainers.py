@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from taut.train.sampling import fits, sample
 
 Rows = Sequence[dict[str, Any]]
 Callbacks = list[TrainerCallback]
+WEIGHS_PARTS_ALIKE = "bnpo"
+"""The loss that is averaged within each part of a step: which rollouts share a part changes it."""
 MOST_AT_ONCE = 8
 """Examples in memory at once on a device, where the recipe does not say."""
 
@@ -114,6 +116,15 @@ class RolloutTrainer(GRPOTrainer):  # type: ignore[misc]
             output["advantages"] = _as_tensor(own, output)
         return output
 
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        before = self._buffered_inputs
+        inputs = super()._prepare_inputs(generation_batch)
+        parts = self._buffered_inputs
+        if parts is before or self.loss_type == WEIGHS_PARTS_ALIKE:
+            return inputs
+        self._buffered_inputs = by_length(parts)
+        return self._buffered_inputs[self._step % len(parts)]
+
     def _generate_single_turn(self, prompt_ids: Any, *others: Any, **more: Any) -> Any:
         begun = [self._beginning(index) for index in range(len(prompt_ids))]
         given = [[*ids, *start] for ids, start in zip(prompt_ids, begun, strict=True)]
@@ -138,6 +149,34 @@ class RolloutTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """No page in the folder of checkpoints."""
+
+
+def by_length(parts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rollouts of a step parted anew, the short ones together, so that `trimmed` leaves little padding.
+
+    All parts are of one size, and their gradients are summed before the optimiser steps: only the cost changes.
+    """
+    size = len(parts[0]["completion_mask"])
+    lengths = torch.cat([part["completion_mask"].sum(dim=1) for part in parts])
+    order = lengths.argsort(stable=True)
+
+    def sort(name: str) -> Any:
+        first = parts[0][name]
+        if isinstance(first, torch.Tensor) and first.dim():
+            return torch.cat([part[name] for part in parts])[order]
+        if isinstance(first, list):
+            together = [value for part in parts for value in part[name]]
+            return [together[place] for place in order.tolist()]
+        return None
+
+    whole = {name: sort(name) for name in parts[0]}
+    return [
+        {
+            name: part[name] if values is None else values[index * size : (index + 1) * size]
+            for name, values in whole.items()
+        }
+        for index, part in enumerate(parts)
+    ]
 
 
 def trimmed(inputs: dict[str, Any]) -> dict[str, Any]:
