@@ -28,6 +28,8 @@ class Arm:
     """``[[stages]]`` of the recipe."""
     times: int = 1
     """How often each question is met, where a reward learns from that: so many fewer questions."""
+    after: str = ""
+    """The arm whose model it goes on from, under the same seed; by default the start."""
 
 
 START = Arm("start", "as_it_is", "direct", "the model that every arm starts from")
@@ -117,6 +119,14 @@ ARMS: tuple[Arm, ...] = (
     ),
     Arm("o1_pruner", "rl", "o1_pruner(accuracy_weight={reference_weight})", "slope at the start's mean"),
     Arm("adapt_think", "rl", "adapt_think", "as published: thinking or not, no length"),
+    Arm(
+        "shortest_then_plain",
+        "rl",
+        "plain(alpha={price})",
+        "both roads, one after the other: 32 steps of examples, then 64 with the reward",
+        after="shortest_correct",
+    ),
 )
+BY_NAME = {arm.name: arm for arm in ARMS}
 NEED_REFERENCE = ("o1_pruner", "adapt_think")
 """They compare with the start model's answers to the same questions."""

@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from arms import ARMS, NEED_REFERENCE, START, Arm
+from arms import BY_NAME, NEED_REFERENCE, START, Arm
 from scale import Scale, scale_from
 
 from taut import box
@@ -71,6 +71,10 @@ class Plan:
         """The folder of an arm; what is not trained has one for all seeds."""
         folder = "rates" if self.tries_rates else "arms"
         return self.out / folder / arm.name / ("any" if arm.kind == "as_it_is" else f"seed-{seed}")
+
+    def trained(self, arm: Arm, seed: int) -> Path:
+        """What came of its training."""
+        return self.place(arm, seed) / "train" / "model"
 
     def pool_of(self, seed: int) -> Path:
         """The start's answers to the training questions."""
@@ -143,16 +147,15 @@ def _whole(text: str) -> list[int]:
 
 def _chosen(only: str, rates: Sequence[str]) -> Iterator[Arm]:
     """The arms asked for, or what is to be tried with each rate."""
-    known = {arm.name: arm for arm in ARMS}
-    names = [name.strip() for name in only.split(",") if name.strip()] or list(known)
+    names = [name.strip() for name in only.split(",") if name.strip()] or list(BY_NAME)
     for name in names:
-        if name not in known:
-            raise UsageError(f"there is no arm {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+        if name not in BY_NAME:
+            raise UsageError(f"there is no arm {name!r}{nearest(name, BY_NAME)}; known: {', '.join(BY_NAME)}")
     if not rates:
-        yield from (known[name] for name in names)
+        yield from (BY_NAME[name] for name in names)
         return
     yield START
-    for arm in (known[name] for name in names if known[name].kind != "as_it_is"):
+    for arm in (BY_NAME[name] for name in names if BY_NAME[name].kind != "as_it_is"):
         for rate in rates:
             settings = {**arm.settings, "learning_rate": float(rate)}
             yield replace(arm, name=f"{arm.name}@{rate}", settings=settings)
@@ -164,7 +167,6 @@ def _do(arm: Arm, seed: int, plan: Plan) -> None:
     if is_finished(place / "bench"):
         return
     began = time.monotonic()
-    place.mkdir(parents=True, exist_ok=True)
     gguf, preset = place / "model.gguf", START.what
     if arm.kind == "as_it_is":
         gguf, preset = _start_gguf(plan), arm.what
@@ -173,7 +175,7 @@ def _do(arm: Arm, seed: int, plan: Plan) -> None:
     else:
         _train(arm, seed, plan, place)
         if not gguf.exists():
-            _taut(plan, "export", place / "train" / "model", "--out", gguf, "--type", "f16")
+            _taut(plan, "export", plan.trained(arm, seed), "--out", gguf, "--type", "f16")
     split = "validation" if plan.tries_rates else "test"
     asked = ["--task", "tally", "--split", split, "--limit", plan.questions, "--seed", 0, "--temperature", 0.6]
     _bench(plan, gguf, place / "bench", *asked, "--preset", preset)
@@ -207,6 +209,9 @@ def _train(arm: Arm, seed: int, plan: Plan, place: Path) -> None:
     run = place / "train"
     if is_finished(run):
         return
+    place.mkdir(parents=True, exist_ok=True)
+    if arm.after:
+        _train(BY_NAME[arm.after], seed, plan, plan.place(BY_NAME[arm.after], seed))
     if arm.kind == "rl":
         if arm.name.partition("@")[0] in NEED_REFERENCE:
             _pool(plan, seed)
@@ -221,7 +226,7 @@ def recipe_of(arm: Arm, seed: int, plan: Plan, scale: Scale) -> dict[str, Any]:
     """The recipe of a trained arm, as TOML data."""
     kind = arm.kind
     table: dict[str, Any] = tomllib.loads((HERE / f"{kind}.toml").read_text(encoding="utf-8"))
-    table["model"]["path"] = str(plan.model)
+    table["model"]["path"] = str(plan.trained(BY_NAME[arm.after], seed) if arm.after else plan.model)
     own = table[kind]
     own.update(_filled(dict(arm.settings), scale), seed=seed)
     if kind == "rl":

@@ -238,3 +238,24 @@ def test_what_the_command_line_cannot_mean_is_one_sentence(
         code = stopped.code
     assert code == 2
     assert words in capsys.readouterr().err
+
+
+def test_an_arm_that_goes_on_from_another_starts_from_its_model(recipe: dict[str, Any], tmp_path: Path) -> None:
+    then = recipe["arms"].BY_NAME["shortest_then_plain"]
+    made = recipe["run"].recipe_of(then, 1, plan(recipe, tmp_path), scale(recipe))
+    assert made["model"]["path"] == str(tmp_path / "arms" / "shortest_correct" / "seed-1" / "train" / "model")
+    alone = recipe["run"].recipe_of(recipe["arms"].BY_NAME["plain"], 1, plan(recipe, tmp_path), scale(recipe))
+    assert alone["model"]["path"] == "model"
+    assert {**made, "model": None} == {**alone, "model": None}
+
+
+def test_the_arm_before_is_trained_first(
+    recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    run = recipe["run"]
+    monkeypatch.setattr(run, "_taut", lambda plan, *arguments: asked.append(" ".join(map(str, arguments[:2]))))
+    monkeypatch.setattr(run, "_make_rows", lambda *_: None)
+    monkeypatch.setattr(run, "_scale", lambda _: scale(recipe))
+    run._train(recipe["arms"].BY_NAME["shortest_then_plain"], 0, plan(recipe, tmp_path), tmp_path / "arm")
+    assert asked == ["train sft", "train rl"]
