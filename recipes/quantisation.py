@@ -28,6 +28,8 @@ def main() -> int:
     parser.add_argument("--to", default="q8_0,q5_0,q4_0", help="levels, with commas between")
     parser.add_argument("--out", type=Path, required=True, help="folder of everything this writes")
     arguments = parser.parse_args(own)
+    if "--task" not in bench:
+        parser.error("what to ask is missing: put it behind two dashes, -- --task TASK --limit 200")
     levels = [level.strip() for level in arguments.to.split(",") if level.strip()]
     try:
         models = {"full": arguments.model, **_written(arguments.model, levels, arguments.out / "models")}
@@ -36,7 +38,7 @@ def main() -> int:
         return 2
     for name, model in models.items():
         print(f"{name}: {model.stat().st_size / 1e6:.1f} MB", flush=True)
-        if code := _bench(model, arguments.out / name, bench or ["--task", "reasoning_gym:chain_sum"]):
+        if code := _bench(model, arguments.out / name, bench):
             return code
     compared = arguments.out / "compared"
     shutil.rmtree(compared, ignore_errors=True)

@@ -34,7 +34,15 @@ def test_every_level_answers_the_same_questions_and_is_compared(tmp_path: Path) 
 
 def test_a_model_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     command = [sys.executable, str(RECIPE), str(tmp_path / "no.gguf"), "--out", str(tmp_path / "run")]
+    command += ["--", "--task", "tally"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 2
     assert "quantisation: there is no model file" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_without_a_task_it_says_where_to_put_one(tmp_path: Path) -> None:
+    command = [sys.executable, str(RECIPE), str(tmp_path / "no.gguf"), "--out", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 2
+    assert "what to ask is missing: put it behind two dashes, -- --task TASK" in done.stderr

@@ -79,3 +79,13 @@ def test_a_question_that_is_there_twice_is_refused(sums: str) -> None:
 def test_shares_fit_the_sets(sums: str) -> None:
     with pytest.raises(UsageError, match=r"data\.shares has 1 numbers above 0 for 2 sets"):
         mixed((), (sums, sums), (1.0,), seed=0)
+
+
+@pytest.mark.parametrize("text", ["Be brief.", " Be brief.", "\nBe brief."])
+def test_an_instruction_stands_apart_from_the_question(text: str) -> None:
+    from taut.core import Task
+    from taut.train.questions import instructed
+
+    task = Task("q", ({"role": "user", "content": "What is 1 + 1?"},), "2", "number")
+    assert instructed(task, text).question == f"What is 1 + 1?{text if text[0].isspace() else ' ' + text}"
+    assert instructed(task, "") is task

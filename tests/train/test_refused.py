@@ -254,4 +254,21 @@ def test_the_page_has_the_commands_that_tell_what_changed(sft: list[str], tmp_pa
     assert len([line for line in log_of(out) if "held_out" in line]) == 2
     bare = tmp_path / "bare"
     assert train("sft", bare, *sft, "sft.steps=1") == 0
-    assert "was not measured: the recipe has no `[held_out]`" in (bare / "README.md").read_text(encoding="utf-8")
+    page = (bare / "README.md").read_text(encoding="utf-8")
+    assert "was not measured: the recipe has no `[held_out]`" in page
+    assert "questions that were not trained on in the place of TASK" in page
+    assert "--task TASK --limit 200 --temperature 0.6 --preset direct" in page
+    asks = tmp_path / "asks"
+    more = ("held_out.tasks=tally?split=validation&limit=1", "held_out.instruction= Be brief.", "held_out.max_tokens=8")
+    assert train("sft", asks, *sft, "sft.steps=1", *more) == 0
+    page = (asks / "README.md").read_text(encoding="utf-8")
+    assert "The held-out questions ended in 'Be brief.'; these commands ask them without" in page
+
+
+def test_a_start_that_was_refused_leaves_no_folder(sft: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert train("sft", out, *sft, "held_out.tasks=tally?split=nowhere") == 2
+    assert not out.exists()
+    out.mkdir()
+    assert train("sft", out, *sft, "held_out.tasks=tally?split=nowhere") == 2
+    assert out.exists()

@@ -145,6 +145,23 @@ def test_a_reward_that_asks_for_lengths_says_that_there_are_none(
     )
 
 
+def test_it_is_told_that_held_out_questions_are_asked_in_another_way(
+    settings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    questions = write_rows(tmp_path / "held.jsonl", [question_row(90)])
+    asked = (*settings, "rl.reward=l1_max", f"held_out.tasks={questions}", "held_out.max_tokens=4")
+    assert train("rl", tmp_path / "run", *asked) == 0
+    told = capsys.readouterr().err
+    assert "end in ' Think for {wanted_tokens} tokens.', the held-out ones do not" in told
+    assert train("rl", tmp_path / "alike", *asked, "held_out.instruction= Think for 12 tokens.") == 0
+    assert "the held-out ones do not" not in capsys.readouterr().err
+    page = (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
+    assert (
+        "8 questions, 2 a step with 4 rollouts each, l1_max; only 2 of the questions are reached, in 1 step of 2"
+        in page
+    )
+
+
 def test_an_unknown_reward_names_the_nearest(
     settings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

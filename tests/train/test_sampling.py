@@ -78,6 +78,37 @@ def test_only_the_likeliest_are_drawn_where_their_share_is_limited(model: Any) -
     assert {ids[0] for ids in drawn} == {likeliest}
 
 
+@pytest.mark.parametrize("together", [1, 2, 4])
+def test_with_numbers_of_its_own_an_answer_does_not_depend_on_what_is_drawn_beside_it(
+    model: Any, together: int
+) -> None:
+    from taut.train.sampling import chances, sample
+
+    seeds = [11, 12, 13, 14]
+    whole = sample(model, PROMPTS, ENDS, 30, 1.0, by=chances(seeds, 30))
+    parts = range(0, len(PROMPTS), together)
+    apart = [
+        ids
+        for at in parts
+        for ids in sample(model, PROMPTS[at : at + together], ENDS, 30, 1.0, by=chances(seeds[at : at + together], 30))
+    ]
+    assert apart == whole
+    assert len({tuple(ids) for ids in whole}) > 1
+
+
+def test_numbers_are_turned_into_tokens_by_their_shares() -> None:
+    import torch
+
+    from taut.train.sampling import _place_of
+
+    shares = torch.tensor([[0.0, 0.25, 0.0, 0.75, 0.0]])
+    numbers = [0.0, 0.2499, 0.25, 0.9, 0.99999994]
+    assert [int(_place_of(torch.tensor([number]), shares)[0]) for number in numbers] == [1, 1, 3, 3, 3]
+    uneven = torch.rand(1, 1000, generator=torch.Generator().manual_seed(0))
+    uneven[0, -1] = 0
+    assert int(_place_of(torch.tensor([0.99999994]), uneven / uneven.sum())[0]) < 999
+
+
 def test_what_is_padding_in_every_row_is_left_out_of_the_loss() -> None:
     import torch
 

@@ -51,6 +51,47 @@ def test_a_series_takes_held_out_numbers_too() -> None:
     assert series(LINES, "thinking_tokens") == ([0, 2], [90.0, 40.0])
 
 
+def test_what_is_cut_among_held_out_answers_is_not_drawn_as_cut_rollouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    from taut.train import curves
+
+    read: list[tuple[list[int], list[float]]] = []
+    monkeypatch.setattr(curves, "series", lambda lines, name: read.append(series(lines, name)) or read[-1])
+    lines = [
+        {"step": 0, "held_out": {"truncated_share": 0.5}},
+        {"step": 1, "correct_share": 1.0, "truncated_share": 0.25},
+    ]
+    assert curves._rollouts(None, lines)
+    assert read == [([1], [1.0]), ([1], [0.25])]
+
+
+def held_out_line(step: int, thinking: list[int]) -> dict[str, Any]:
+    from taut.train.generation import Drawn
+    from taut.train.held_out import standing
+
+    drawn = [Drawn(f"q{index}", True, tokens, tokens + 5, finished=True) for index, tokens in enumerate(thinking)]
+    found = standing(drawn)
+    return {"step": step, "held_out": found.as_line()}
+
+
+def test_the_thinking_is_compared_with_the_starts_question_by_question() -> None:
+    from taut.train.held_out import Standing, ratio_in_words
+
+    before, after = held_out_line(0, [100] * 10), held_out_line(8, [40, 60] * 5)
+    start = before["held_out"]["thinking_by_question"]
+    shorter = Standing(**after["held_out"]).against(start)
+    assert shorter.thinking_ratio == 0.5
+    assert shorter.thinking_ratio_high is not None
+    assert shorter.thinking_ratio_high < 0.6
+    assert ratio_in_words(shorter.as_line()).startswith("; thinking x 0.50 (95 % interval 0.")
+    same = Standing(**before["held_out"]).against(start)
+    assert ratio_in_words(same.as_line()).endswith(
+        "(95 % interval 1.00 to 1.00) of the start's; longer or shorter is open"
+    )
+    assert Standing(**after["held_out"]).against([1, 2]).thinking_ratio is None
+    few = Standing(**held_out_line(1, [5, 5])["held_out"]).against([10, 10])
+    assert ratio_in_words(few.as_line()) == "; thinking x 0.50 of the start's, too few questions for an interval"
+
+
 def test_the_curves_are_a_picture_and_nothing_without_a_line(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     draw_curves(LINES, tmp_path / "curves.png")

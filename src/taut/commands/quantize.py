@@ -40,7 +40,8 @@ def main(arguments: argparse.Namespace) -> int:
     for level, path in benched.items():
         _tell(f"  taut bench --engine embedded:{path} --task TASK --limit 200 --preset direct --out runs/{level}")
     _tell(f"  taut compare {' '.join(f'{level}=runs/{level}' for level in benched)} --out runs/levels")
-    _tell(f"or all at once: python recipes/quantisation.py {arguments.model} --to {','.join(arguments.to)} --out RUN")
+    all_at_once = f"python recipes/quantisation.py {arguments.model} --to {','.join(arguments.to)} --out RUN"
+    _tell(f"or all at once: {all_at_once} -- --task TASK --limit 200")
     return 0
 
 

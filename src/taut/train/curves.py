@@ -62,6 +62,7 @@ def _lengths(axis: Any, lines: Lines) -> bool:
         drawn = [(label, found[name]) for name, label in LENGTHS.items() if found[name][1]]
         for label, (steps, values) in drawn:
             axis.plot(steps, values, marker=_marker(values), linewidth=1, label=label)
+        _intervals(axis, lines)
         lengths = [value for _, (_, values) in drawn for value in values if value > 0]
         if lengths and max(lengths) / min(lengths) >= LOG_SCALE_FROM:
             axis.set_yscale("log")
@@ -72,10 +73,21 @@ def _lengths(axis: Any, lines: Lines) -> bool:
     return any(values for _, values in found.values())
 
 
+def _intervals(axis: Any, lines: Lines) -> None:
+    """Of the held-out thinking over the start's, as bars around the thinking."""
+    for line in lines:
+        found = line.get("held_out", {})
+        ratio, low, high = (found.get(f"thinking_ratio{end}") for end in ("", "_low", "_high"))
+        if ratio and low is not None and high is not None:
+            start = found["thinking_tokens"] / ratio
+            axis.plot([line["step"]] * 2, [low * start, high * start], color="tab:gray", linewidth=3, alpha=0.5)
+
+
 def _rollouts(axis: Any, lines: Lines) -> bool:
     """Shares of the rollouts that are right, and that the ceiling cut."""
     names = {"correct_share": "right", "truncated_share": "cut"}
-    found = {label: series(lines, name) for name, label in names.items()}
+    of_rollouts = [line for line in lines if "held_out" not in line]
+    found = {label: series(of_rollouts, name) for name, label in names.items()}
     if axis is not None:
         for label, (steps, values) in found.items():
             axis.plot(steps, [100 * value for value in values], marker=_marker(values), linewidth=1, label=label)

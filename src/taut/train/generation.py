@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from taut.core import Task
 from taut.dialects import starts_in
 from taut.train.adapters._judging import Judge, Response
 from taut.train.models import Writer
-from taut.train.sampling import fits, sample
+from taut.train.sampling import chances, fits, sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +44,31 @@ class Drawn:
 
 
 def draw(model: Any, writer: Writer, tasks: Sequence[Task], samples: int, drawing: Drawing) -> list[Drawn]:
-    """``samples`` answers to every question, question by question. Leaves the random numbers of training alone."""
+    """``samples`` answers to every question, question by question. Leaves the random numbers of training alone.
+
+    On a CPU an answer depends on its question, its number and the seed, and on nothing that is drawn beside it. On a
+    GPU transformers draws a batch from one row of random numbers.
+    """
     prompts = [writer.prompt(task.messages) for task in tasks for _ in range(samples)]
     asked = [task for task in tasks for _ in range(samples)]
+    seeds = [seed_of(task, number, drawing.seed) for task in tasks for number in range(samples)]
     found: list[Drawn | None] = [None] * len(asked)
     # Prompts of like length together waste the least on padding.
     order = sorted(range(len(asked)), key=lambda index: len(prompts[index]))
     with _aside(model, drawing.seed):
         for start in range(0, len(order), drawing.batch_size):
             batch = order[start : start + drawing.batch_size]
-            replies = _generate(model, writer, [prompts[index] for index in batch], drawing)
+            replies = _generate(
+                model, writer, [prompts[index] for index in batch], [seeds[index] for index in batch], drawing
+            )
             for index, ids in zip(batch, replies, strict=True):
                 found[index] = _judge(ids, asked[index], prompts[index], writer)
     return [drawn for drawn in found if drawn is not None]
+
+
+def seed_of(task: Task, number: int, seed: int) -> int:
+    """Of one answer: by what is asked, which of several answers it is, and the seed of all."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{number}:{task.id}".encode()).digest()[:7], "big")
 
 
 @contextmanager
@@ -72,11 +85,14 @@ def _aside(model: Any, seed: int) -> Iterator[None]:
         model.train(was_training)
 
 
-def _generate(model: Any, writer: Writer, prompts: list[str], drawing: Drawing) -> list[list[int]]:
+def _generate(
+    model: Any, writer: Writer, prompts: Sequence[str], seeds: Sequence[int], drawing: Drawing
+) -> list[list[int]]:
     """Tokens of each reply, the one that ends it included."""
     ids = [writer.ids(prompt) for prompt in prompts]
     if fits(model):
-        return sample(model, ids, writer.end_ids, drawing.max_tokens, drawing.temperature, drawing.top_p)
+        by = chances(seeds, drawing.max_tokens) if drawing.temperature else None
+        return sample(model, ids, writer.end_ids, drawing.max_tokens, drawing.temperature, drawing.top_p, by=by)
     width, pad = max(map(len, ids)), writer.tokenizer.pad_token_id
     given = torch.tensor([[pad] * (width - len(row)) + row for row in ids], device=model.device)
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids], device=model.device)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from taut.core import Task
 from taut.errors import UsageError
-from taut.metrics.intervals import Sums, proportion
+from taut.metrics.intervals import Sums, proportion, ratio_of_sums
 from taut.train.generation import Drawing, Drawn, draw
 from taut.train.models import Writer
 from taut.train.questions import instructed, load
@@ -32,10 +32,27 @@ class Standing:
     """Mean per answer."""
     truncated_share: float
     """Answers that the ceiling cut."""
+    thinking_by_question: tuple[int, ...] = ()
+    """Tokens of the judged answers to each question, in the order of the questions' names."""
+    thinking_ratio: float | None = None
+    """Over the start model's to the same questions."""
+    thinking_ratio_low: float | None = None
+    """Of the 95 % interval, by question."""
+    thinking_ratio_high: float | None = None
 
     def as_line(self) -> dict[str, Any]:
         """For the log."""
         return asdict(self)
+
+    def against(self, start: Sequence[int]) -> Standing:
+        """With the thinking of the start model to compare with; itself where that answered other questions."""
+        own = self.thinking_by_question
+        if len(own) != len(start):
+            return self
+        ratio = ratio_of_sums([Sums(mine, before) for mine, before in zip(own, start, strict=True)])
+        if ratio is None:
+            return self
+        return replace(self, thinking_ratio=ratio.value, thinking_ratio_low=ratio.low, thinking_ratio_high=ratio.high)
 
     @property
     def brief(self) -> str:
@@ -47,7 +64,19 @@ class Standing:
         right = "not scored" if self.accuracy is None else f"{self.accuracy:.1%} right"
         interval = "" if self.low is None or self.high is None else f" ({self.low:.0%} to {self.high:.0%})"
         cut = f", {self.truncated_share:.0%} cut" if self.truncated_share else ""
-        return f"{right}{interval}, {self.thinking_tokens:,.0f} thinking of {self.total_tokens:,.0f} tokens{cut}"
+        lengths = f"{self.thinking_tokens:,.0f} thinking of {self.total_tokens:,.0f} tokens"
+        return f"{right}{interval}, {lengths}{cut}{ratio_in_words(self.as_line())}"
+
+
+def ratio_in_words(line: Mapping[str, Any]) -> str:
+    """The thinking over the start model's as the end of a sentence, from a line of the log; empty where it has none."""
+    ratio, low, high = (line.get(f"thinking_ratio{end}") for end in ("", "_low", "_high"))
+    if ratio is None:
+        return ""
+    if low is None or high is None:
+        return f"; thinking x {ratio:.2f} of the start's, too few questions for an interval"
+    unclear = "; longer or shorter is open" if low <= 1 <= high else ""
+    return f"; thinking x {ratio:.2f} (95 % interval {low:.2f} to {high:.2f}) of the start's{unclear}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +114,9 @@ def open_held_out(part: HeldOutPart | None, trained_on: frozenset[str]) -> HeldO
 def standing(drawn: Sequence[Drawn]) -> Standing:
     """Accuracy with its interval, and mean lengths."""
     sums: dict[str, list[bool]] = {}
+    thinking = dict.fromkeys(sorted({answer.question for answer in drawn}), 0)
     for answer in drawn:
+        thinking[answer.question] += answer.thinking_tokens
         if answer.right is not None:
             sums.setdefault(answer.question, []).append(answer.right)
     found = proportion([Sums(sum(right), len(right)) for right in sums.values()])
@@ -99,4 +130,5 @@ def standing(drawn: Sequence[Drawn]) -> Standing:
         thinking_tokens=sum(answer.thinking_tokens for answer in drawn) / max(sum(map(len, sums.values())), 1),
         total_tokens=sum(answer.total_tokens for answer in drawn) / count,
         truncated_share=sum(not answer.finished for answer in drawn) / count,
+        thinking_by_question=tuple(thinking.values()),
     )

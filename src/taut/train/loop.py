@@ -12,7 +12,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from taut.errors import UsageError, one_line
+from taut.errors import TautError, UsageError, one_line
 from taut.traces import alone_in
 from taut.train.curves import draw_curves
 from taut.train.held_out import HeldOut
@@ -39,6 +39,8 @@ class Job:
     run: RunFolder
     writer: Writer
     held_out: HeldOut | None = None
+    note: str = ""
+    """Something that whoever wrote the recipe may not have meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,19 @@ class Part:
     """A digest of what is trained on: a run that goes on must find the same."""
 
 
+def met(settings: Settings, rows: int, what: str) -> str:
+    """How many of the rows the steps reach, as the end of a sentence; empty where that is all of them."""
+    if settings.steps is None or settings.steps * settings.batch_size >= rows:
+        return ""
+    reached = settings.steps * settings.batch_size
+    steps = "1 step" if settings.steps == 1 else f"{settings.steps} steps"
+    return f"; only {reached:,} of the {what} are reached, in {steps} of {settings.batch_size}"
+
+
 def run_job(prepare: Callable[[], tuple[Job, Sequence[Part]]], recipe: Recipe, out: Path) -> int:
     """Train to the end, or until Ctrl-C. Returns the exit status of the command. Raises `UsageError`."""
     state = processes()
-    run = RunFolder(out)
+    run, is_new = RunFolder(out), not out.exists()
     with alone_in(out) if state.is_main_process else nullcontext(), silence():
         if state.is_main_process:
             run.prepare(recipe)
@@ -72,11 +83,23 @@ def run_job(prepare: Callable[[], tuple[Job, Sequence[Part]]], recipe: Recipe, o
             if run.is_finished:
                 progress.say(f"{out} is finished already; its model is in {run.model}")
                 return 0
-            with _explaining(recipe.settings, lambda: "nothing was trained yet"):
+            with _refusing(run, is_new), _explaining(recipe.settings, lambda: "nothing was trained yet"):
                 job, parts = prepare()
-            if hint := busy(state.device.type):
-                progress.say(hint)
+            for hint in (job.note, busy(state.device.type)):
+                if hint:
+                    progress.say(hint)
             return _stages(job, parts, progress)
+
+
+@contextmanager
+def _refusing(run: RunFolder, is_new: bool) -> Iterator[None]:
+    """Leave no folder behind where the block refuses what the folder was made for."""
+    try:
+        yield
+    except TautError:
+        if is_new and processes().is_main_process:
+            run.drop_if_empty()
+        raise
 
 
 def _stages(job: Job, parts: Sequence[Part], progress: Progress) -> int:
@@ -127,7 +150,7 @@ def _stage(
         checkpoint=last,
     )
     if len(parts) > 1 or part.says:
-        head = f"stage {index + 1} of {len(parts)}{part.name and f' ({part.name})'}: " if len(parts) > 1 else ""
+        head = f"stage {index + 1} of {len(parts)}{part.name and f', {part.name}'}: " if len(parts) > 1 else ""
         progress.say(f"{head}{part.says}")
     if part.restore is not None and last is not None and last.reward_state is not None:
         part.restore(last.reward_state)
@@ -201,7 +224,7 @@ def _finish(job: Job, parts: Sequence[Part], trainer: Any, last: Checkpoint | No
             "answers; raise it"
         )
     steps = 0 if last is None else last.total_step
-    says = [f"{part.says} (stage {part.name})" if part.name else part.says for part in parts]
+    says = [f"{part.says} ({part.name})" if part.name else part.says for part in parts]
     _on_main(lambda: _write_results(job, says, truncated, steps))
     progress.say(f"done: {run.model}, curves in {run.path / 'curves.png'}, how to use it in {run.path / 'README.md'}")
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
+from taut.train.held_out import ratio_in_words
 from taut.train.recipe import Recipe
 from taut.train.run_folder import RunFolder
 from taut.train.watching import MOSTLY
@@ -46,7 +47,7 @@ versions and the machine, `log.jsonl` a line for every logged step, `curves.png`
 ![curves](curves.png)
 
 ## What it changed
-
+{unasked}
     taut bench --engine transformers:{base} {asked} --out {run}/before
     taut bench --engine transformers:{model} {asked} --out {run}/after
     taut compare before={run}/before after={run}/after --out {run}/compared
@@ -54,6 +55,12 @@ versions and the machine, `log.jsonl` a line for every logged step, `curves.png`
 ## Use it
 
 {use}"""
+UNNAMED = """
+Put questions that were not trained on in the place of TASK, and the temperature that the model is to be used at:
+"""
+BARE = """
+The held-out questions ended in {instruction!r}; these commands ask them without:
+"""
 UNKNOWN = "- Whether it got shorter, and what that cost, was not measured: the recipe has no `[held_out]`."
 
 
@@ -64,21 +71,31 @@ def write_page(
     names = {"base": recipe.model.path, "model": run.model, "run": run.path, "asked": _asked(recipe)}
     facts = [*(f"- Trained on: {text}" for text in says if text), *(_held_out(lines) or [UNKNOWN])]
     facts += _warnings(truncated)
+    names["unasked"] = _unasked(recipe)
     use = (FULL if recipe.lora is None else ADAPTER).format(**names)
     text = PAGE.format(title=WORDS[recipe.kind], kind=recipe.kind, facts="\n".join(facts), use=use, **names)
     (run.path / "README.md").write_text(text, encoding="utf-8")
 
 
 def _asked(recipe: Recipe) -> str:
-    """The arguments of ``taut bench`` for the held-out questions, or those trained on, or TASK where none are named."""
+    """The arguments of ``taut bench`` for the held-out questions, or for TASK where none are named."""
     part = recipe.held_out
-    specs = part.tasks if part is not None else recipe.data.tasks
-    name, _, query = (specs[0] if specs else "TASK").partition("?")
+    if part is None:
+        return "--task TASK --limit 200 --temperature 0.6 --preset direct"
+    name, _, query = part.tasks[0].partition("?")
     options = [f"--{key.replace('_', '-')} {value}" for key, value in parse_qsl(query) if key != "format_line"]
     if name.lower().endswith(".jsonl") or "format_line=false" in query.lower():
         options.append("--no-format-line")
-    drawn = "" if part is None else f" --temperature {part.temperature:g} --max-tokens {part.max_tokens}"
-    return " ".join(["--task", shlex.quote(name), *options]) + f"{drawn} --preset direct"
+    drawn = f"--temperature {part.temperature:g} --max-tokens {part.max_tokens}"
+    return " ".join(["--task", shlex.quote(name), *options, drawn, "--preset direct"])
+
+
+def _unasked(recipe: Recipe) -> str:
+    """What the commands below it do not say by themselves."""
+    if recipe.held_out is None:
+        return UNNAMED
+    instruction = recipe.held_out.instruction
+    return BARE.format(instruction=instruction) if instruction else ""
 
 
 def _held_out(lines: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -87,7 +104,7 @@ def _held_out(lines: Sequence[Mapping[str, Any]]) -> list[str]:
         f"- Held out, {when} (step {step}): {_share(found['accuracy'])} right"
         f" (95 % interval {_share(found['low'])} to {_share(found['high'])}, {found['questions']} questions),"
         f" {found['thinking_tokens']:,.0f} thinking of {found['total_tokens']:,.0f} tokens a reply,"
-        f" {found['truncated_share']:.0%} cut"
+        f" {found['truncated_share']:.0%} cut{ratio_in_words(found)}"
         for when, (step, found) in zip(("before", "after"), told[:: max(len(told) - 1, 1)], strict=False)
     ]
 

@@ -63,11 +63,12 @@ def mixed(specs: Sequence[str], files: Sequence[str], shares: Sequence[float], s
 
 
 def instructed(task: Task, text: str) -> Task:
-    """The question with ``text`` at its end."""
+    """The question with ``text`` at its end, a space between them where the text brings none."""
     if not text:
         return task
     *before, last = task.messages
-    return replace(task, messages=(*before, append_text(last, text)))
+    apart = "" if text[0].isspace() else " "
+    return replace(task, messages=(*before, append_text(last, apart + text)))
 
 
 def _one(spec: str) -> list[Task]:

@@ -24,7 +24,7 @@ from taut.train.adapters._rewarding import memories_of
 from taut.train.adapters.trl import TrlReward
 from taut.train.generation import Drawing
 from taut.train.held_out import open_held_out
-from taut.train.loop import Job, Part, run_job
+from taut.train.loop import Job, Part, met, run_job
 from taut.train.models import Writer, open_writer
 from taut.train.questions import instructed, mixed
 from taut.train.recipe import Recipe, Rl, Stage
@@ -62,7 +62,25 @@ def prepare(recipe: Recipe, out: Path) -> tuple[Job, list[Part]]:
         _part(stage, reward, tasks, references, writer)
         for stage, reward, tasks in zip(stages, rewards, sets, strict=True)
     ]
-    return Job(recipe, run, writer, held_out), parts
+    return Job(recipe, run, writer, held_out, _note(recipe, rewards[-1])), parts
+
+
+def _note(recipe: Recipe, reward: LengthReward) -> str:
+    """That the held-out questions are asked in another way than those of the training, where they are."""
+    last = cast(Rl, recipe.stages[-1].settings if recipe.stages else recipe.settings)
+    asks = _instruction(reward, last)
+    if recipe.held_out is None or not asks or recipe.held_out.instruction:
+        return ""
+    return (
+        f"taut: the questions of the training end in {asks!r}, the held-out ones do not; held_out.instruction, with a "
+        "number in it, asks them alike"
+    )
+
+
+def _instruction(reward: LengthReward, settings: Rl) -> str:
+    if settings.instruction is not None:
+        return settings.instruction
+    return ASK_LENGTH if "wanted_tokens" in reward.needs else ""
 
 
 def _questions(recipe: Recipe, stage: Stage) -> list[Task]:
@@ -108,8 +126,10 @@ def _part(stage: Stage, reward: LengthReward, tasks: Sequence[Task], references:
         trainer.forced = round(forced * settings.num_generations)
         return trainer
 
-    drawn = settings.batch_size * settings.num_generations
-    says = f"{len(rows):,} questions, {settings.num_generations} rollouts each, {drawn} a step, {settings.reward}"
+    says = (
+        f"{len(rows):,} questions, {settings.batch_size} a step with {settings.num_generations} rollouts each, "
+        f"{settings.reward}{met(settings, len(rows), 'questions')}"
+    )
     return Part(settings, make, says, stage.name, rewarding.state, rewarding.restore, digest(rows))
 
 
@@ -145,10 +165,11 @@ def _forced_share(reward: LengthReward, settings: Rl) -> float:
 def _row(task: Task, reward: LengthReward, settings: Rl, references: References) -> dict[str, Any]:
     """A question as TRL's data set and the reward's adapter have it."""
     wanted = _wanted(task, settings)
-    asks = settings.instruction
-    if asks is None:
-        asks = ASK_LENGTH if "wanted_tokens" in reward.needs else ""
-    text = asks.replace("{wanted_tokens}", str(wanted)).replace("{limit_tokens}", str(settings.max_completion_tokens))
+    text = (
+        _instruction(reward, settings)
+        .replace("{wanted_tokens}", str(wanted))
+        .replace("{limit_tokens}", str(settings.max_completion_tokens))
+    )
     reference = references.get(task.id)
     answer = task.reference
     return {

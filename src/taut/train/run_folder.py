@@ -123,6 +123,11 @@ class RunFolder:
             finished_at=None,
         )
 
+    def drop_if_empty(self) -> None:
+        """Delete the folder, unless something is in it that cost more than reading a recipe."""
+        if {item.name for item in self.path.iterdir()} <= {*BARE} and not any(self.checkpoints.glob("*")):
+            shutil.rmtree(self.path, ignore_errors=True)
+
     @property
     def _is_bare(self) -> bool:
         """Nothing was made in it yet: a recipe whose data could not be read may still be mended."""

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from taut.errors import UsageError
 from taut.train.held_out import open_held_out
-from taut.train.loop import Job, Part, run_job
+from taut.train.loop import Job, Part, met, run_job
 from taut.train.models import Writer, open_writer
 from taut.train.recipe import OfExamples, Recipe, Settings, Stage
 from taut.train.rows import Examples, Line, completions, read_lines
@@ -54,7 +54,8 @@ def _part(stage: Stage, rows: Examples, validation: Rows, writer: Writer, traine
     def make(model: Any, folder: Path, callbacks: Callbacks) -> Any:
         return trainer(model, writer, stage.settings, folder, rows.rows, validation, callbacks)
 
-    return Part(stage.settings, make, str(rows), stage.name, rows=digest(rows.rows))
+    says = f"{rows}{met(stage.settings, len(rows.rows), 'examples')}"
+    return Part(stage.settings, make, says, stage.name, rows=digest(rows.rows))
 
 
 def staged(recipe: Recipe) -> list[tuple[Stage, list[Line]]]:
@@ -97,7 +98,10 @@ def _by_column(lines: Sequence[Line], settings: Settings) -> list[tuple[Stage, l
     if len(values) < 2:
         return [(Stage(settings), list(lines))]
     return [
-        (Stage(settings, f"stage {value}", stage=value), [line for line in lines if line.cells.get("stage") == value])
+        (
+            Stage(settings, f"rows of stage {value}", stage=value),
+            [line for line in lines if line.cells.get("stage") == value],
+        )
         for value in sorted(values)
     ]
 

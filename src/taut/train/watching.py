@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from taut.errors import UsageError
 from taut.train.held_out import HeldOut, Standing, standing
 from taut.train.models import Writer
 from taut.train.progress import Progress
-from taut.train.run_folder import Checkpoint, RunFolder, append, mark
+from taut.train.run_folder import Checkpoint, RunFolder, append, mark, read_log
 from taut.train.trainers import unwrapped
 
 NAMES: Mapping[str, str] = {
@@ -195,9 +195,16 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         with unwrapped(self.trainer) as model:
             drawn = self.held_out.ask(model, self.writer, mine)
         found: Standing = standing(gather_object(drawn) if accelerator.num_processes > 1 else drawn)
+        if self.steps_before + state.global_step:
+            found = found.against(self._start_thinking())
         self._write(state, {"held_out": found.as_line()})
         self.progress.held_out(f"{found.brief} (step {self.steps_before + state.global_step})")
         self.progress.say(f"step {self.steps_before + state.global_step}: held out {found}")
+
+    def _start_thinking(self) -> Sequence[int]:
+        """By question, from the log."""
+        first = next((line["held_out"] for line in read_log(self.run.log) if "held_out" in line), {})
+        return first.get("thinking_by_question", ())
 
     def _write(self, state: Any, line: Mapping[str, Any]) -> None:
         if state.is_world_process_zero:

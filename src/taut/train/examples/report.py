@@ -176,5 +176,7 @@ def _told(lengths: Lengths) -> str:
 
 
 def _saved(report: Report) -> str:
-    change = report.after.total / report.before.total - 1 if report.before.total else 0.0
-    return f", {change:+.0%}" if abs(change) >= 0.005 else ", as long as before"
+    """What the last stage, which the model ends with, changes; or all examples together where there are no stages."""
+    taught, where = (report.stages[-1].lengths, " in the last stage") if report.stages else (report.after, "")
+    change = taught.total / report.before.total - 1 if report.before.total else 0.0
+    return f", {change:+.0%}{where}" if abs(change) >= 0.005 else f", as long as before{where}"
