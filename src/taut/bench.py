@@ -83,11 +83,13 @@ async def sweep(
     traces: Path,
     watch: Watch | None = None,
     found: Watch | None = None,
+    *,
+    resumed_by: str = "--resume",
 ) -> None:
     """Run every job of the plan that ``traces`` does not hold yet.
 
     ``watch`` is told about every trace as it ends. Those that ``traces`` holds already are told to ``found`` first,
-    or to ``watch`` too where there is no ``found``.
+    or to ``watch`` too where there is no ``found``. ``resumed_by`` is what an error says that the rest is had by.
 
     Raises `UsageError` before anything is asked if an engine lacks what a preset needs, or if the disk is full;
     `EngineError` when the server is gone for good. What is done by then is kept.
@@ -108,11 +110,11 @@ async def sweep(
                 trace = await answer(job, plan, engines)
                 await _to_the_end(keep(trace))
                 recent.append(trace)
-                _stop_if_the_server_is_gone(recent)
+                _stop_if_the_server_is_gone(recent, resumed_by)
 
         async def keep(trace: Trace) -> None:
             await judge(trace)
-            _append(writer, trace)
+            _append(writer, trace, resumed_by)
             if watch is not None:
                 watch(trace)
 
@@ -163,20 +165,20 @@ def _opened(path: Path) -> contextlib.AbstractContextManager[Writer]:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
 
 
-def _append(writer: Writer, trace: Trace) -> None:
+def _append(writer: Writer, trace: Trace, resumed_by: str) -> None:
     try:
         writer.append(trace)
     except OSError as error:
         raise UsageError(
             f"cannot write {writer.path}: {error.strerror or error}; what was done before is kept, "
-            "and --resume goes on from there"
+            f"and {resumed_by} goes on from there"
         ) from None
 
 
-def _stop_if_the_server_is_gone(recent: deque[Trace]) -> None:
+def _stop_if_the_server_is_gone(recent: deque[Trace], resumed_by: str) -> None:
     if len(recent) == recent.maxlen and all(trace.error_kind in SERVER_IS_GONE for trace in recent):
         raise EngineError(
             f"the last {len(recent)} questions all failed, the latest with: {recent[-1].error}; "
-            "what was done is kept, and --resume asks the failed ones again",
+            f"what was done is kept, and {resumed_by} asks the failed ones again",
             kind="unreachable",
         )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections import deque
 from pathlib import Path
 
 import pytest
 
 from taut.cli import main
+from tests.made_run import made_trace
 from tests.train.made import question_row, write_rows
 from tests.train.running import train
 
@@ -83,3 +86,23 @@ def test_a_teacher_that_could_not_be_reached_may_be_replaced(tiny: Path, questio
     settings = (f"model.path={tiny}", f"data.tasks={questions}", *STEPS)
     assert train("distill", out, *settings, "distill.teacher=http://127.0.0.1:9") != 0
     assert train("distill", out, *settings, "distill.teacher=fake") == 0
+
+
+def test_a_teacher_that_is_gone_is_asked_again_by_the_same_command(
+    tiny: Path, questions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from taut import bench
+    from taut.errors import EngineError
+    from taut.train import distill
+
+    async def gone(*_: object, resumed_by: str, **__: object) -> None:
+        failed = made_trace("direct", "q", error="cannot reach it")
+        failed.error_kind = "unreachable"
+        bench._stop_if_the_server_is_gone(deque([failed], maxlen=1), resumed_by)
+
+    monkeypatch.setattr(distill, "sweep", gone)
+    teacher = (f"data.tasks={questions}", "distill.teacher=fake")
+    assert train("distill", tmp_path / "run", f"model.path={tiny}", *teacher, *STEPS) == 2
+    assert "what was done is kept, and the same command asks the failed ones again" in capsys.readouterr().err
+    with pytest.raises(EngineError, match="--resume asks the failed ones again"):
+        asyncio.run(gone(resumed_by="--resume"))

@@ -212,3 +212,16 @@ def test_settings_that_do_not_fit_the_weights_are_refused(folder: Path) -> None:
 def test_an_empty_chat_template_is_refused(folder: Path) -> None:
     (folder / "chat_template.jinja").write_text(" \n", encoding="utf-8")
     assert "chat_template.jinja is empty" in refusal(folder)
+
+
+def test_a_full_disk_is_called_that_and_leaves_no_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gguf import GGUFWriter
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError("36864 requested and 1584 written")
+
+    monkeypatch.setattr(GGUFWriter, "write_tensor_data", full)
+    out = folder.parent / "full.gguf"
+    with pytest.raises(UsageError, match=r"cannot write .*full\.gguf \(36864 requested .*\): is the disk full\?"):
+        export(folder, out)
+    assert not list(folder.parent.glob("*full.gguf*"))

@@ -121,6 +121,15 @@ def test_a_folder_without_weights_is_no_adapter(adapter: Path, tmp_path: Path) -
         merge(tmp_path / "nothing", tmp_path / "out")
 
 
+@pytest.mark.parametrize("kept", [0, 4, 100, -1])
+def test_an_adapter_that_is_not_whole_is_not_scaled(adapter: Path, tmp_path: Path, kept: int) -> None:
+    file = adapter / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(UsageError, match=r"adapter_model\.safetensors(: | is not whole)"):
+        scale(adapter, 0.5, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_merged_model_keeps_the_type_and_the_tokenizer_of_its_base(base: Path, adapter: Path, tmp_path: Path) -> None:
     import torch
     import transformers

@@ -55,7 +55,12 @@ def half_done(settings: list[str], out: Path, monkeypatch: pytest.MonkeyPatch) -
         ("sft", "sft.learning_rate=inf", "sft.learning_rate is inf; it must be a finite number"),
         ("sft", "sft.epochs=-1", "sft.epochs is -1; it must be above 0"),
         ("sft", "sft.max_gradient_norm=0", "sft.max_gradient_norm is 0; it must be above 0"),
-        ("rl", "rl.temperature=0", "rl.temperature is 0; it must be above 0"),
+        ("rl", "rl.temperature=1e-40", "rl.temperature is 1e-40; it must be at least 0.01"),
+        ("sft", "sft.seed=-1", "sft.seed is -1; it must be at least 0 and at most"),
+        ("sft", "sft.seed=4294967296", "it must be at least 0 and at most 4.29497e+09"),
+        ("sft", "lora.dropout=-1", "lora.dropout is -1; it must be at least 0 and at most 0.99"),
+        ("sft", "lora.alpha=-3", "lora.alpha is -3; it must be above 0"),
+        ("sft", "lora.rank=999999999", "it must be at least 1 and at most 8192"),
         ("rl", "rl.top_p=nan", "rl.top_p is nan; it must be a finite number"),
         ("rl", "rl.kl_weight=-1", "rl.kl_weight is -1; it must be at least 0"),
         ("dpo", "dpo.beta=0", "dpo.beta is 0; it must be above 0"),
@@ -80,7 +85,10 @@ def test_fewer_questions_than_a_step_takes_are_refused(rl: list[str], tmp_path: 
     [
         ({"metadata": "text"}, "questions.jsonl, line 5: the column 'metadata' must be an object"),
         ({"prompt": [{"role": "user"}]}, "questions.jsonl, line 5, has no question"),
+        ({"prompt": [{"role": "user", "content": ["a"]}]}, "questions.jsonl, line 5, has no question"),
+        ({"prompt": [{"role": "user", "content": [{"type": "image", "x": 1}]}]}, "line 5, has no question"),
         ({"wanted_tokens": 0}, "questions.jsonl, line 5: wanted_tokens is 0; it must be at least 1"),
+        ({"wanted_tokens": 10**26}, "it must be at least 1 and at most 1,000,000,000"),
         ({"answer": ["1", "2"]}, "some answers are lists and others are not"),
     ],
 )
@@ -181,7 +189,7 @@ def test_a_run_does_not_go_on_with_other_rows(
     half_done(sft, tmp_path / "run", monkeypatch)
     write_rows(tmp_path / "rows.jsonl", [sum_row(index) for index in range(30)])
     assert train("sft", tmp_path / "run", *sft, "sft.steps=2") == 2
-    assert "began with other rows than the data has now" in told()
+    assert "began with other rows than there are now" in told()
     write_rows(tmp_path / "rows.jsonl", [sum_row(index) for index in range(24)])
     assert train("sft", tmp_path / "run", *sft, "sft.steps=2") == 0
 
@@ -272,3 +280,82 @@ def test_a_start_that_was_refused_leaves_no_folder(sft: list[str], tmp_path: Pat
     out.mkdir()
     assert train("sft", out, *sft, "held_out.tasks=tally?split=nowhere") == 2
     assert out.exists()
+
+
+def test_rewards_that_are_no_numbers_end_the_run(rl: list[str], tmp_path: Path, told: Told) -> None:
+    assert train("rl", tmp_path / "run", *rl, "rl.reward=plain(alpha=1e308)") == 2
+    assert "plain gave -inf for a rollout of " in told()
+
+
+def test_it_is_told_that_nothing_can_be_judged(rl: list[str], tmp_path: Path, told: Told) -> None:
+    questions = [question_row(index, answer="no number", verifier="number") for index in range(4)]
+    write_rows(tmp_path / "questions.jsonl", questions)
+    assert train("rl", tmp_path / "run", *rl, "rl.steps=5") == 0
+    assert "100% of the rollouts so far could not be judged, and nothing is learnt from them" in told()
+
+
+def test_an_answer_that_is_an_object_reaches_its_verifier_as_json() -> None:
+    from taut.core import Task
+    from taut.train.recipe import Rl
+    from taut.train.rewards import open_reward
+    from taut.train.rl import _row
+
+    task = Task("q", ({"role": "user", "content": "?"},), {"a": [1, None]}, "json")
+    assert json.loads(_row(task, open_reward("plain"), Rl(reward="plain"), {})["answer"]) == {"a": [1, None]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"), [("rl", 'reference = "x"'), ("rl", "reference_samples = 1"), ("distill", 'builder = "c3ot"')]
+)
+def test_what_comes_before_all_stages_cannot_be_said_in_one(
+    kind: str, key: str, tmp_path: Path, rl: list[str], told: Told
+) -> None:
+    from taut.cli import main
+
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(f"[[stages]]\n{key}\n", encoding="utf-8")
+    settings = rl if kind == "rl" else [rl[0], "distill.traces=x"]
+    put = [part for text in settings for part in ("--set", text)]
+    assert main(["train", kind, str(recipe), "--out", str(tmp_path / "run"), *put]) == 2
+    assert f"stage 1: {key.split()[0]} holds for all stages alike; write it into [{kind}]" in told()
+
+
+def test_a_start_with_weights_that_are_no_numbers_is_refused(sft: list[str], tmp_path: Path, told: Told) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    start = tmp_path / "start"
+    model = AutoModelForCausalLM.from_pretrained(sft[0].removeprefix("model.path="))
+    with torch.no_grad():
+        model.model.layers[0].mlp.up_proj.weight[0, 0] = float("nan")
+    model.save_pretrained(start)
+    AutoTokenizer.from_pretrained(sft[0].removeprefix("model.path=")).save_pretrained(start)
+    assert train("sft", tmp_path / "run", *sft, f"model.path={start}") == 2
+    assert "has weights that are no finite numbers, in model.layers.0.mlp.up_proj.weight" in told()
+
+
+def test_a_tokenizer_of_a_larger_model_is_called_that(sft: list[str], tmp_path: Path, told: Told) -> None:
+    from transformers import AutoTokenizer
+
+    from tests.train.made import tiny_llama
+
+    start = tmp_path / "start"
+    tiny_llama(20, tie_word_embeddings=True).save_pretrained(start)
+    AutoTokenizer.from_pretrained(sft[0].removeprefix("model.path=")).save_pretrained(start)
+    assert train("sft", tmp_path / "run", *sft, f"model.path={start}") == 2
+    assert "the tokenizer makes tokens that the model has no row for" in told()
+
+
+def test_a_disk_that_is_full_at_the_very_end_is_called_that(
+    sft: list[str], tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from taut.train import loop
+
+    def full(*_: Any) -> None:
+        raise RuntimeError("unexpected pos 64 vs 0, inline_container.cc")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_write_results", full)
+        assert train("sft", tmp_path / "run", *sft, "sft.steps=1") == 2
+    assert "is the disk full? the last checkpoint is kept" in told()
+    assert train("sft", tmp_path / "run", *sft, "sft.steps=1") == 0

@@ -46,7 +46,8 @@ def prepare(recipe: Recipe, out: Path) -> tuple[Job, list[Part]]:
     settings = cast(Distill, recipe.settings)
     file = RunFolder(out).path / "train.jsonl"
     state = processes()
-    if state.is_main_process and not file.exists():
+    # Files may have changed since; what a teacher was paid for is not asked for again.
+    if state.is_main_process and not (file.exists() and settings.teacher):
         traces = [*settings.traces, *([str(_drawn(recipe, out))] if settings.teacher else [])]
         writer = open_writer(recipe.model)
         questions = read_questions([Path(path).expanduser() for path in traces])
@@ -98,7 +99,8 @@ def _drawn(recipe: Recipe, out: Path) -> Path:
     async def ask() -> None:
         engine = await open_engine(settings.teacher or "", config)
         try:
-            await sweep(plan, {"main": engine}, folder / "traces.jsonl", tell, tell)
+            engines = {"main": engine}
+            await sweep(plan, engines, folder / "traces.jsonl", tell, tell, resumed_by="the same command")
         finally:
             await engine.close()
 

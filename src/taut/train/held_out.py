@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -97,12 +97,32 @@ class HeldOut:
         return draw(model, writer, tasks, part.samples, drawing)
 
 
-def open_held_out(part: HeldOutPart | None, trained_on: frozenset[str]) -> HeldOut | None:
+Known = Mapping[str, frozenset[str]]
+"""Texts of questions that are trained on, by their names; all of them under the empty name."""
+
+
+def known_of(named: Iterable[tuple[str, str]]) -> Known:
+    """Of names (empty where a row has none) and texts."""
+    found: dict[str, set[str]] = {"": set()}
+    for name, text in named:
+        found[""].add(text.strip())
+        found.setdefault(name, set()).add(text.strip())
+    return {name: frozenset(texts) for name, texts in found.items()}
+
+
+def _is_known(task: Task, known: Known) -> bool:
+    """By its text, or by its name where one text holds the other: a ratio or a line on the form may stand behind it."""
+    own = task.question.strip()
+    alike = known.get(task.id, frozenset()) if task.id else frozenset()
+    return own in known[""] or any(own in text or text in own for text in alike)
+
+
+def open_held_out(part: HeldOutPart | None, trained_on: Known) -> HeldOut | None:
     """The questions that ``[held_out]`` names. Raises `UsageError` where one of them is trained on."""
     if part is None:
         return None
     tasks = load(part.tasks)
-    overlap = [task for task in tasks if task.question.strip() in trained_on]
+    overlap = [task for task in tasks if _is_known(task, trained_on)]
     if overlap:
         raise UsageError(
             f"{len(overlap)} of {len(tasks)} held-out questions are trained on too, the first is {overlap[0].id}: "

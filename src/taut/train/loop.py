@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,18 @@ from taut.errors import TautError, UsageError, one_line
 from taut.traces import alone_in
 from taut.train.curves import draw_curves
 from taut.train.held_out import HeldOut
-from taut.train.models import NO_MEMORY, Writer, busy, open_model, processes, quiet_loading
+from taut.train.models import NO_MEMORY, Writer, busy, check_numbers, open_model, processes, quiet_loading
 from taut.train.page import write_page
 from taut.train.progress import Progress
 from taut.train.recipe import Recipe, Settings
-from taut.train.run_folder import Checkpoint, RunFolder, read_log
+from taut.train.run_folder import Checkpoint, RunFolder, digest, read_log
 from taut.train.trainers import MOST_AT_ONCE, Callbacks, silence
 from taut.train.watching import MOSTLY, Stop, Watch
 
 NOT_WRITTEN = ("inline_container", "unexpected pos", "file too large", "no space left")
 """How torch and safetensors say that a checkpoint could not be written."""
+NO_SUCH_ROW = ("index out of range in self",)
+"""How torch says that an embedding is too small."""
 DIVERGED = ("probability tensor contains",)
 """How torch says that the model's probabilities are none any more."""
 INTERRUPTED = 130
@@ -41,6 +43,8 @@ class Job:
     held_out: HeldOut | None = None
     note: str = ""
     """Something that whoever wrote the recipe may not have meant."""
+    watched: Mapping[str, str] = field(default_factory=dict)
+    """Digests of what a curve is measured on, by name: a run that goes on must find the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,7 @@ def _refusing(run: RunFolder, is_new: bool) -> Iterator[None]:
 def _stages(job: Job, parts: Sequence[Part], progress: Progress) -> int:
     last = job.run.last()
     if processes().is_main_process:
-        job.run.hold([part.rows for part in parts], goes_on=last is not None)
+        job.run.hold([part.rows for part in parts], _watched(job), goes_on=last is not None)
         job.run.forget_after(last)
     processes().wait_for_everyone()
     if last is not None:
@@ -124,8 +128,15 @@ def _stages(job: Job, parts: Sequence[Part], progress: Progress) -> int:
                 watch.trainer = trainer = None
             if index:
                 _on_main(partial(job.run.drop_stage, index - 1))
-    _finish(job, parts, trainer, last, progress)
+    with _explaining(parts[-1].settings, lambda: "the last checkpoint is kept"):
+        _finish(job, parts, trainer, last, progress)
     return 0
+
+
+def _watched(job: Job) -> dict[str, str]:
+    asked = () if job.held_out is None else job.held_out.tasks
+    told = [{"id": task.id, "messages": list(task.messages), "answer": task.reference} for task in asked]
+    return {**job.watched, "held-out questions": digest(told)}
 
 
 def _stage(
@@ -156,6 +167,8 @@ def _stage(
         part.restore(last.reward_state)
     with quiet_loading(), _explaining(part.settings, watch.kept):
         model = open_model(job.recipe, job.writer, None if last is None else last.path)
+        if last is None:
+            check_numbers(model, job.recipe.model.path)
         watch.trainer = trainer = part.make(model, job.run.stage(index), [watch])
         trainer.train(resume_from_checkpoint=None if inside is None else str(inside.path))
     if trainer.state.global_step == 0 and not stop.wanted:
@@ -173,7 +186,7 @@ def _explaining(settings: Settings, kept: Callable[[], str]) -> Iterator[None]:
     """Raise `UsageError` saying what to do, if memory or the disk ends in the block, or the model diverges."""
     try:
         yield
-    except (MemoryError, RuntimeError, SafetensorError) as error:
+    except (MemoryError, RuntimeError, SafetensorError, IndexError) as error:
         text = str(error).lower()
         if isinstance(error, MemoryError) or any(words in text for words in NO_MEMORY):
             raise _no_memory(error, settings, kept()) from None
@@ -181,6 +194,10 @@ def _explaining(settings: Settings, kept: Callable[[], str]) -> Iterator[None]:
             raise UsageError(
                 f"a checkpoint could not be written ({one_line(error, 120)}): is the disk full? {kept()}; "
                 "the same command goes on from there"
+            ) from None
+        if any(words in text for words in NO_SUCH_ROW):
+            raise UsageError(
+                "the tokenizer makes tokens that the model has no row for: is it the tokenizer of another model?"
             ) from None
         if any(words in text for words in DIVERGED):
             raise UsageError(

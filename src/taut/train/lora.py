@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from taut.engines._http import Http
 
 CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
 NOT_LINEAR = {
     "use_dora": "DoRA also learns the lengths of columns",
     "modules_to_save": "it replaces whole modules",
@@ -45,6 +46,7 @@ def scale(adapter: Path, by: float, out: Path) -> float:
         raise UsageError(f"{adapter} cannot be scaled: it trained biases (bias is {config['bias']!r}) as they are")
     if not isinstance(config.get("alpha_pattern") or {}, dict) or not math.isfinite(float(config["lora_alpha"]) * by):
         raise UsageError(f"{adapter} cannot be scaled by {by:g}: no finite lora_alpha would come of it")
+    _check_whole(adapter)
     _check_free(out)
     shutil.copytree(adapter, out, ignore=shutil.ignore_patterns(*LEFT_OUT), dirs_exist_ok=True)
     pattern = {name: _times(alpha, by) for name, alpha in (config.get("alpha_pattern") or {}).items()}
@@ -90,7 +92,7 @@ def _check_base(adapter: Path, modules: set[str]) -> None:
     """Raise `UsageError` where the adapter has weights for layers that the base has not: they would be passed over."""
     from safetensors import safe_open
 
-    with safe_open(adapter / "adapter_model.safetensors", "numpy") as tensors:
+    with safe_open(adapter / WEIGHTS, "numpy") as tensors:
         learnt = [name for name in tensors.keys() if ".lora_" in name]  # noqa: SIM118 - no mapping
     lacking = sorted({name.partition(".lora_")[0].removeprefix("base_model.model.") for name in learnt} - modules)
     if lacking:
@@ -158,9 +160,23 @@ def read_config(adapter: Path) -> dict[str, Any]:
         raise UsageError(f"{file}: an adapter of kind {kind!r}; only LORA is known")
     if not base:
         raise UsageError(f"{file} does not name a base model in base_model_name_or_path")
-    if not (adapter / "adapter_model.safetensors").is_file():
-        raise UsageError(f"{adapter} has no adapter_model.safetensors")
+    if not (adapter / WEIGHTS).is_file():
+        raise UsageError(f"{adapter} has no {WEIGHTS}")
     return dict(config)
+
+
+def _check_whole(adapter: Path) -> None:
+    """Raise `UsageError` where the file of weights is shorter than it says, or says nothing."""
+    file = adapter / WEIGHTS
+    try:
+        with file.open("rb") as data:
+            length = int.from_bytes(data.read(8), "little")
+            head = json.loads(data.read(length)) if length < file.stat().st_size else {}
+        ends = [entry["data_offsets"][1] for name, entry in head.items() if name != "__metadata__"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"cannot read {file}: {one_line(error)}") from None
+    if not ends or file.stat().st_size != 8 + length + max(ends):
+        raise UsageError(f"{file} is not whole: it was cut, or is no safetensors file")
 
 
 def _times(alpha: float, by: float) -> float | int:

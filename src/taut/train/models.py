@@ -154,6 +154,13 @@ def open_model(recipe: Recipe, writer: Writer, weights: Path | None = None) -> A
     return model
 
 
+def check_numbers(model: Any, name: str) -> None:
+    """Raise `UsageError` where weights of the start are no numbers: nothing can be learnt from there."""
+    broken = [key for key, weights in model.named_parameters() if not bool(torch.isfinite(weights).all())]
+    if broken:
+        raise UsageError(f"{name} has weights that are no finite numbers, in {broken[0]}: it cannot be trained")
+
+
 def _load(recipe: Recipe, path: str) -> Any:
     name = recipe.model.dtype
     if name is not None and name not in DTYPES:

@@ -31,6 +31,8 @@ OPTIONS: dict[str, Any] = {
 """What may follow the question mark of ``gsm8k?split=train&limit=500``."""
 OF_OWN = ("limit", "seed", "offset", "verifier")
 """The same behind a JSONL file."""
+MOST_WANTED = 10**9
+"""Tokens; more would leave the range of a column."""
 OF_ROWS = ("id", "prompt", "question", "answer", "verifier", "wanted_tokens", "metadata")
 
 
@@ -107,7 +109,9 @@ def _task(line: Line, name: str, verifier: str) -> Task:
     if isinstance(prompt, str) and prompt.strip():
         prompt = [{"role": "user", "content": prompt}]
     if not isinstance(prompt, list) or not prompt or not all(map(_is_message, prompt)):
-        raise UsageError(f"{line.place}, has no question: a column prompt (text or messages) or question is needed")
+        raise UsageError(
+            f"{line.place}, has no question: a column prompt (text, or messages of text) or question is needed"
+        )
     if cells.get("answer") is None:
         raise UsageError(f"{line.place}, has no answer: without a column answer nothing can be judged")
     given = cells.get("metadata") or {}
@@ -116,14 +120,25 @@ def _task(line: Line, name: str, verifier: str) -> Task:
     metadata = {**given, **{key: cells[key] for key in cells if key not in OF_ROWS}}
     if "wanted_tokens" in cells:
         metadata["wanted_tokens"] = convert(cells["wanted_tokens"], int, f"{line.place}: wanted_tokens")
-        if metadata["wanted_tokens"] < 1:
-            raise UsageError(f"{line.place}: wanted_tokens is {metadata['wanted_tokens']}; it must be at least 1")
+        if not 1 <= metadata["wanted_tokens"] <= MOST_WANTED:
+            raise UsageError(
+                f"{line.place}: wanted_tokens is {metadata['wanted_tokens']}; it must be at least 1 and at most "
+                f"{MOST_WANTED:,}"
+            )
     named = convert(cells.get("verifier", verifier), str, f"{line.place}: verifier")
     return Task(str(cells.get("id", name)), tuple(prompt), cells["answer"], named, metadata)
 
 
 def _is_message(value: Any) -> bool:
-    return isinstance(value, dict) and "role" in value and isinstance(value.get("content"), str | list)
+    """A message of text: in one piece, or in parts."""
+    if not isinstance(value, dict) or "role" not in value:
+        return False
+    content = value.get("content")
+    return isinstance(content, str) or (isinstance(content, list) and bool(content) and all(map(_is_text, content)))
+
+
+def _is_text(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
 
 
 def _unique(tasks: list[Task]) -> list[Task]:

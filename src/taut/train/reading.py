@@ -13,6 +13,7 @@ from typing import Any
 from taut.config import convert
 from taut.errors import UsageError, nearest
 from taut.train.recipe import (
+    ONCE,
     SECTIONS,
     DataPart,
     HeldOutPart,
@@ -143,6 +144,8 @@ def _stage(table: Mapping[str, Any], own: Mapping[str, Any], kind: Kind, where: 
     changed = {key: value for key, value in table.items() if key not in OF_STAGE}
     known = [*OF_STAGE, *(item.name for item in dataclasses.fields(SECTIONS[kind]))]
     for key in changed:
+        if key in ONCE[kind]:
+            raise UsageError(f"{where}: {key} holds for all stages alike; write it into [{kind}]")
         if key not in known:
             raise UsageError(f"{where}: unknown key {key!r}{nearest(key, known)}; known: {', '.join(known)}")
     # A stage that counts in steps is not held to the recipe's epochs, and the other way round.

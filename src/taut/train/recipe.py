@@ -279,10 +279,31 @@ LEAST: Mapping[str, float] = {
     "margin": 0,
     "label_smoothing": 0,
     "weight_decay": 0,
+    "seed": 0,
+    "dropout": 0,
 }
-MOST: Mapping[str, float] = {"warmup_share": 1, "no_thinking_share": 1, "top_p": 1, "label_smoothing": 0.49}
-ABOVE_0: Mapping[str, tuple[str, ...]] = {"rl": ("temperature", "top_p"), "dpo": ("beta",)}
+MOST: Mapping[str, float] = {
+    "warmup_share": 1,
+    "no_thinking_share": 1,
+    "top_p": 1,
+    "label_smoothing": 0.49,
+    "seed": 2**32 - 1,
+    "dropout": 0.99,
+    "rank": 8192,
+}
+ABOVE_0: Mapping[str, tuple[str, ...]] = {"rl": ("top_p",), "dpo": ("beta",), "lora": ("alpha",)}
 """By section; ``epochs`` and ``max_gradient_norm`` in all of them."""
+
+
+LOWEST_TEMPERATURE = 0.01
+"""Of rollouts: below, probabilities leave the range of a float."""
+ONCE: Mapping[Kind, tuple[str, ...]] = {
+    "sft": (),
+    "dpo": (),
+    "rl": ("reference", "reference_samples"),
+    "distill": ("teacher", "traces", "rollouts", "concurrency", "max_tokens", "temperature", "only_correct", "builder"),
+}
+"""Keys of what comes before all stages, and so cannot differ between them."""
 
 
 def check_ranges(section: Any, where: str) -> None:
@@ -293,6 +314,8 @@ def check_ranges(section: Any, where: str) -> None:
             continue
         if not math.isfinite(value):
             raise UsageError(f"{where}.{key} is {value}; it must be a finite number")
+        if where == "rl" and key == "temperature" and value < LOWEST_TEMPERATURE:
+            raise UsageError(f"rl.temperature is {value:g}; it must be at least {LOWEST_TEMPERATURE}")
         if key in ("epochs", "max_gradient_norm", *ABOVE_0.get(where, ())) and value <= 0:
             raise UsageError(f"{where}.{key} is {value:g}; it must be above 0")
         if value < LEAST.get(key, value) or value > MOST.get(key, value):

@@ -17,7 +17,7 @@ from taut.train.generation import Drawing, draw
 from taut.train.models import Writer, open_model, processes
 from taut.train.progress import Progress
 from taut.train.recipe import Recipe
-from taut.train.run_folder import write_whole
+from taut.train.run_folder import digest, write_whole
 
 Seen = tuple[str, int, bool]
 """Question, tokens of the response, right."""
@@ -50,9 +50,12 @@ def from_traces(path: Path, tasks: Sequence[Task]) -> dict[str, Reference]:
 def measured(
     recipe: Recipe, writer: Writer, tasks: Sequence[Task], samples: int, drawing: Drawing, file: Path
 ) -> dict[str, Reference]:
-    """Statistics from ``samples`` answers of the start model to each question, kept in ``file``."""
-    if file.exists():
-        return _load(file)
+    """Statistics from ``samples`` answers of the start model to each question, kept in ``file``.
+
+    What is in the file already serves if it is of the same questions.
+    """
+    if file.exists() and (kept := _load(file, {task.id: _asked(task) for task in tasks})) is not None:
+        return kept
     state = processes()
     progress = Progress(shown=state.is_main_process)
     progress.say(f"asking the start model {len(tasks)} questions {samples} times each, to compare with later")
@@ -62,7 +65,11 @@ def measured(
         drawn = gather_object(drawn)
     found = _means((answer.question, answer.total_tokens, answer.right) for answer in drawn if answer.right is not None)
     if state.is_main_process:
-        lines = ({"question": name, **msgspec.to_builtins(reference)} for name, reference in found.items())
+        asked = {task.id: _asked(task) for task in tasks}
+        lines = (
+            {"question": name, "asked": asked[name], **msgspec.to_builtins(reference)}
+            for name, reference in found.items()
+        )
         write_whole(file, "".join(json.dumps(line) + "\n" for line in lines))
     state.wait_for_everyone()
     return found
@@ -89,9 +96,26 @@ def _means(seen: Iterable[Seen]) -> dict[str, Reference]:
     }
 
 
-def _load(file: Path) -> dict[str, Reference]:
+class Kept(msgspec.Struct):
+    """A line of ``reference.jsonl``."""
+
+    question: str
+    asked: str
+    """A digest of the question's messages: another may come under the same name."""
+    mean_tokens: float
+    accuracy: float
+
+
+def _asked(task: Task) -> str:
+    return digest([{"messages": list(task.messages)}])
+
+
+def _load(file: Path, asked: Mapping[str, str]) -> dict[str, Reference] | None:
+    """What is kept; ``None`` where that is of other questions."""
     try:
-        lines = [msgspec.json.decode(line, type=dict) for line in file.read_bytes().splitlines()]
-        return {line["question"]: Reference(line["mean_tokens"], line["accuracy"]) for line in lines}
-    except (OSError, KeyError, msgspec.DecodeError) as error:
+        lines = [msgspec.json.decode(line, type=Kept) for line in file.read_bytes().splitlines()]
+    except (OSError, msgspec.DecodeError) as error:
         raise UsageError(f"cannot read {file}: {one_line(error)}; delete it to have it measured again") from None
+    if any(asked.get(line.question) != line.asked for line in lines):
+        return None
+    return {line.question: Reference(line.mean_tokens, line.accuracy) for line in lines}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import msgspec
 
+from taut.errors import UsageError
 from taut.methods.model_based.advantages import advantages, control_token_weights
 from taut.rollouts import AdvantageName
 from taut.train.adapters.trl import TrlReward
@@ -51,7 +53,15 @@ class Rewarding:
         if columns["trainer_state"].global_step < self.penalty_after_steps:
             rewards = [None if right is None else float(right) for right in self.correct]
         self.rewards, self.lengths = rewards, [len(ids) for ids in completion_ids]
+        self._check_finite()
         return rewards
+
+    def _check_finite(self) -> None:
+        for reward, length in zip(self.rewards, self.lengths, strict=True):
+            if reward is not None and not math.isfinite(reward):
+                raise UsageError(
+                    f"{self.inner.__name__} gave {reward} for a rollout of {length} tokens: its constants are too large"
+                )
 
     def advantages(self) -> Sequence[Any] | None:
         """Of the last batch, in its order: a number a rollout, or one a token; ``None`` where TRL's own are meant."""

@@ -23,7 +23,7 @@ from taut.train.adapters._judging import Judge
 from taut.train.adapters._rewarding import memories_of
 from taut.train.adapters.trl import TrlReward
 from taut.train.generation import Drawing
-from taut.train.held_out import open_held_out
+from taut.train.held_out import known_of, open_held_out
 from taut.train.loop import Job, Part, met, run_job
 from taut.train.models import Writer, open_writer
 from taut.train.questions import instructed, mixed
@@ -51,7 +51,7 @@ def prepare(recipe: Recipe, out: Path) -> tuple[Job, list[Part]]:
     writer, run = open_writer(recipe.model), RunFolder(out)
     sets = [_questions(recipe, stage) for stage in stages]
     everything = list({task.id: task for tasks in sets for task in tasks}.values())
-    held_out = open_held_out(recipe.held_out, frozenset(task.question.strip() for task in everything))
+    held_out = open_held_out(recipe.held_out, known_of((task.id, task.question) for task in everything))
     for tasks, reward, stage in zip(sets, rewards, stages, strict=True):
         _check_lengths(tasks, reward, cast(Rl, stage.settings))
         _check_fits(tasks, reward, cast(Rl, stage.settings), writer)
@@ -176,7 +176,11 @@ def _row(task: Task, reward: LengthReward, settings: Rl, references: References)
         "prompt": list(instructed(task, text).messages),
         "id": task.id,
         # One type for all rows: sets are mixed, and a table's column has one.
-        "answer": answer if isinstance(answer, list) else str(answer),
+        "answer": json.dumps(answer)
+        if isinstance(answer, dict)
+        else answer
+        if isinstance(answer, list)
+        else str(answer),
         "verifier": task.verifier,
         "metadata": json.dumps(dict(task.metadata), default=str),
         "wanted_tokens": wanted,

@@ -140,15 +140,21 @@ class RunFolder:
         traces = self.path / TEACHER / "traces.jsonl"
         return traces.exists() and any(trace.error is None for trace in read_all(traces))
 
-    def hold(self, rows: Sequence[str], *, goes_on: bool) -> None:
-        """Keep digests of what is trained on. Raises `UsageError` where a run that goes on finds something else."""
-        before = self._manifest().get("rows")
-        if goes_on and before is not None and before != list(rows):
-            raise UsageError(
-                f"{self.path} began with other rows than the data has now: put the files back as they were, or "
-                "choose another --out"
-            )
-        self.note(rows=list(rows))
+    def hold(self, rows: Sequence[str], watched: Mapping[str, str], *, goes_on: bool) -> None:
+        """Keep digests of what is trained on, and of what a curve is measured on.
+
+        Raises `UsageError` where a run that goes on finds something else.
+        """
+        known = self._manifest()
+        now = {"rows": list(rows), **watched}
+        before = {"rows": known.get("rows"), **known.get("watched", {})}
+        for name, found in now.items():
+            if goes_on and before.get(name) is not None and before[name] != found:
+                raise UsageError(
+                    f"{self.path} began with other {name} than there are now: put the files back as they were, or "
+                    "choose another --out"
+                )
+        self.note(rows=list(rows), watched=dict(watched))
 
     def note(self, **facts: Any) -> None:
         """Put facts into the manifest."""

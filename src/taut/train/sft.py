@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from taut.errors import UsageError
-from taut.train.held_out import open_held_out
+from taut.train.held_out import Known, known_of, open_held_out
 from taut.train.loop import Job, Part, met, run_job
 from taut.train.models import Writer, open_writer
 from taut.train.recipe import OfExamples, Recipe, Settings, Stage
@@ -47,7 +47,8 @@ def prepare_examples(recipe: Recipe, out: Path, read: Read, trainer: Trainer) ->
         others = read(validation, writer, longest).rows if validation else ()
         parts.append(_part(stage, rows, others, writer, trainer))
     held_out = open_held_out(recipe.held_out, questions_of(recipe))
-    return Job(recipe, RunFolder(out), writer, held_out), parts
+    watched = {"validation rows": digest([dict(line.cells) for line in validation])}
+    return Job(recipe, RunFolder(out), writer, held_out, watched=watched), parts
 
 
 def _part(stage: Stage, rows: Examples, validation: Rows, writer: Writer, trainer: Trainer) -> Part:
@@ -88,8 +89,8 @@ def _by_column(lines: Sequence[Line], settings: Settings) -> list[tuple[Stage, l
     """One stage for all rows, or one for every value of the column ``stage``."""
     if not lines:
         raise UsageError('there is nothing to train on: [data] train = "rows.jsonl"')
-    values: set[int] = {value for line in lines if isinstance(value := line.cells.get("stage"), int)}
-    others = [line for line in lines if not isinstance(line.cells.get("stage"), int)]
+    values: set[int] = {value for line in lines if _is_number(value := line.cells.get("stage"))}
+    others = [line for line in lines if not _is_number(line.cells.get("stage"))]
     if others and (len(values) > 1 or any(line.cells.get("stage") is not None for line in others)):
         raise UsageError(
             f"{others[0].place}, has no whole number in its column 'stage', by which the other rows are trained one "
@@ -106,10 +107,14 @@ def _by_column(lines: Sequence[Line], settings: Settings) -> list[tuple[Stage, l
     ]
 
 
-def questions_of(recipe: Recipe) -> frozenset[str]:
-    """Texts of the questions that are trained on, to be kept apart from the held-out ones."""
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def questions_of(recipe: Recipe) -> Known:
+    """The questions that are trained on, to be kept apart from the held-out ones."""
     files = [*recipe.data.train, *(file for stage in recipe.stages for file in stage.train)]
-    return frozenset(_question(line) for line in read_lines(files))
+    return known_of((str(line.cells.get("id", "")), _question(line)) for line in read_lines(files))
 
 
 def _question(line: Line) -> str:

@@ -97,6 +97,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     """Set once it is made."""
     tokens: int = 0
     truncated: list[float] = field(default_factory=list)
+    not_judged: list[float] = field(default_factory=list)
     began_s: float = field(default_factory=time.monotonic)
     checkpoint: Checkpoint | None = None
     """The last one that was saved."""
@@ -147,6 +148,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             self.tokens = self.tokens_before + int(logs["num_tokens"])
         if "truncated_share" in line:
             self._take_truncated(line["truncated_share"])
+            self._take_not_judged(line.get("not_judged_share", 0.0))
         self._write(state, {"tokens": self.tokens, **line})
         self.progress.log({"tokens": self.tokens, **line})
         self.progress.step(state.global_step)
@@ -185,6 +187,16 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             self.progress.say(
                 f"taut: {mean:.0%} of the rollouts so far were cut at max_completion_tokens, and a cut "
                 "answer is a wrong one: raise it, or go on if that is meant"
+            )
+
+    def _take_not_judged(self, share: float) -> None:
+        """The same of rollouts that could not be judged."""
+        self.not_judged.append(share)
+        mean = sum(self.not_judged) / len(self.not_judged)
+        if len(self.not_judged) == LINES_UNTIL_PLAIN and mean >= MOSTLY:
+            self.progress.say(
+                f"taut: {mean:.0%} of the rollouts so far could not be judged, and nothing is learnt from them: do the "
+                "questions' answers fit their verifier?"
             )
 
     def _ask(self, state: Any) -> None:

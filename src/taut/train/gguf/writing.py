@@ -6,7 +6,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGUFWriter
 
-from taut.errors import UsageError
+from taut.errors import UsageError, one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,11 @@ def new_file(path: Path, arch: str) -> Iterator[Any]:
         yield writer
         writer.close()
         unfinished.replace(path)
+    except OSError as error:
+        raise UsageError(f"cannot write {path} ({one_line(error)}): is the disk full?") from None
     finally:
-        writer.close()
+        with suppress(OSError):
+            writer.close()
         unfinished.unlink(missing_ok=True)
 
 
