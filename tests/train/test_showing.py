@@ -55,8 +55,13 @@ def test_what_is_cut_among_held_out_answers_is_not_drawn_as_cut_rollouts(monkeyp
     from taut.train import curves
 
     read: list[tuple[list[int], list[float]]] = []
-    monkeypatch.setattr(curves, "series", lambda lines, name: read.append(series(lines, name)) or read[-1])
-    lines = [
+
+    def reading(lines: curves.Lines, name: str) -> tuple[list[int], list[float]]:
+        read.append(series(lines, name))
+        return read[-1]
+
+    monkeypatch.setattr(curves, "series", reading)
+    lines: list[dict[str, Any]] = [
         {"step": 0, "held_out": {"truncated_share": 0.5}},
         {"step": 1, "correct_share": 1.0, "truncated_share": 0.25},
     ]

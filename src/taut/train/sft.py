@@ -89,8 +89,8 @@ def _by_column(lines: Sequence[Line], settings: Settings) -> list[tuple[Stage, l
     """One stage for all rows, or one for every value of the column ``stage``."""
     if not lines:
         raise UsageError('there is nothing to train on: [data] train = "rows.jsonl"')
-    values: set[int] = {value for line in lines if _is_number(value := line.cells.get("stage"))}
-    others = [line for line in lines if not _is_number(line.cells.get("stage"))]
+    values = {value for line in lines if (value := _number(line)) is not None}
+    others = [line for line in lines if _number(line) is None]
     if others and (len(values) > 1 or any(line.cells.get("stage") is not None for line in others)):
         raise UsageError(
             f"{others[0].place}, has no whole number in its column 'stage', by which the other rows are trained one "
@@ -99,16 +99,14 @@ def _by_column(lines: Sequence[Line], settings: Settings) -> list[tuple[Stage, l
     if len(values) < 2:
         return [(Stage(settings), list(lines))]
     return [
-        (
-            Stage(settings, f"rows of stage {value}", stage=value),
-            [line for line in lines if line.cells.get("stage") == value],
-        )
+        (Stage(settings, f"rows of stage {value}", stage=value), [line for line in lines if _number(line) == value])
         for value in sorted(values)
     ]
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _number(line: Line) -> int | None:
+    value = line.cells.get("stage")
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def questions_of(recipe: Recipe) -> Known:

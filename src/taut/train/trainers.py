@@ -108,6 +108,8 @@ class RolloutTrainer(GRPOTrainer):  # type: ignore[misc]
     forced_ids: tuple[int, ...] = ()
     """Tokens that the last ``forced`` rollouts of every group begin with."""
     forced: int = 0
+    _buffered_inputs: Any
+    """TRL's own: the rollouts of a step in parts."""
 
     def _generate_and_score_completions(self, inputs: Any) -> Any:
         output = super()._generate_and_score_completions(inputs)

@@ -215,8 +215,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
     def _start_thinking(self) -> Sequence[int]:
         """By question, from the log."""
-        first = next((line["held_out"] for line in read_log(self.run.log) if "held_out" in line), {})
-        return first.get("thinking_by_question", ())
+        told = [line["held_out"] for line in read_log(self.run.log) if "held_out" in line]
+        start: Sequence[int] = told[0].get("thinking_by_question", ()) if told else ()
+        return start
 
     def _write(self, state: Any, line: Mapping[str, Any]) -> None:
         if state.is_world_process_zero:
