@@ -75,12 +75,15 @@ def _lengths(axis: Any, lines: Lines) -> bool:
 
 def _intervals(axis: Any, lines: Lines) -> None:
     """Of the held-out thinking over the start's, as bars around the thinking."""
+    label: str | None = "95 % of thinking × the start's"
     for line in lines:
         found = line.get("held_out", {})
         ratio, low, high = (found.get(f"thinking_ratio{end}") for end in ("", "_low", "_high"))
         if ratio and low is not None and high is not None:
             start = found["thinking_tokens"] / ratio
-            axis.plot([line["step"]] * 2, [low * start, high * start], color="tab:gray", linewidth=3, alpha=0.5)
+            bar = [low * start, high * start]
+            axis.plot([line["step"]] * 2, bar, color="tab:gray", linewidth=3, alpha=0.5, label=label)
+            label = None
 
 
 def _rollouts(axis: Any, lines: Lines) -> bool:
