@@ -126,6 +126,13 @@ ARMS: tuple[Arm, ...] = (
         "both roads, one after the other: 32 steps of examples, then 64 with the reward",
         after="shortest_correct",
     ),
+    Arm(
+        "shortest_then_arora_zanette",
+        "rl",
+        "arora_zanette(alpha=0.8)",
+        "the same with another reward",
+        after="shortest_correct",
+    ),
 )
 BY_NAME = {arm.name: arm for arm in ARMS}
 NEED_REFERENCE = ("o1_pruner", "adapt_think")
