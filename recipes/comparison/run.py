@@ -304,8 +304,7 @@ def _taut(plan: Plan, *arguments: Any) -> None:
         try:
             code = process.wait(left_s)
         except (subprocess.TimeoutExpired, TerminatedError) as error:
-            process.send_signal(signal.SIGINT)
-            process.wait(ROOM_TO_STOP_S)
+            _stop(process)
             why = "terminated" if isinstance(error, TerminatedError) else "the minutes are over"
             raise OutOfTimeError(f"{why} within taut {arguments[0]}") from None
         except KeyboardInterrupt:
@@ -313,6 +312,17 @@ def _taut(plan: Plan, *arguments: Any) -> None:
             raise OutOfTimeError(f"stopped within taut {arguments[0]}") from None
     if code:
         raise UsageError(f"taut {arguments[0]} ended with exit code {code}; what is above says why")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """As by Ctrl-C. A job in the background of a script is deaf to that until it listens itself: then by force."""
+    for send in (lambda: process.send_signal(signal.SIGINT), process.terminate, process.kill):
+        send()
+        try:
+            process.wait(ROOM_TO_STOP_S)
+        except subprocess.TimeoutExpired:
+            continue
+        return
 
 
 if __name__ == "__main__":

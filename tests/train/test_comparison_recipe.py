@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -259,3 +260,17 @@ def test_the_arm_before_is_trained_first(
     monkeypatch.setattr(run, "_scale", lambda _: scale(recipe))
     run._train(recipe["arms"].BY_NAME["shortest_then_plain"], 0, plan(recipe, tmp_path), tmp_path / "arm")
     assert asked == ["train sft", "train rl"]
+
+
+@pytest.mark.parametrize("ignored", ["", "SIGINT", "SIGINT, SIGTERM"])
+def test_a_command_that_is_deaf_to_ctrl_c_is_stopped_all_the_same(
+    recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch, ignored: str
+) -> None:
+    monkeypatch.setattr(recipe["run"], "ROOM_TO_STOP_S", 0.3)
+    deaf = "".join(f"signal.signal(signal.{name}, signal.SIG_IGN);" for name in ignored.split(", ") if name)
+    code = f"import signal, time; {deaf} print('ready', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        recipe["run"]._stop(process)
+    assert process.returncode != 0
