@@ -10,7 +10,8 @@ written as GGUF (``taut export``) and benched (``taut bench``) on test questions
 
 What is done is not done again; a run that was stopped, by Ctrl-C or ``--minutes``, goes on where it was. With
 ``--only correct,plain --rate 1e-4 --rate 3e-4`` learning rates are tried on validation questions, apart from the rest;
-the table of that is had by ``table.py OUT --rates``.
+the table of that is had by ``table.py OUT --rates``. With ``--only plain,alp --after 48`` trained arms are benched as they
+were after 48 steps, as far as that checkpoint is kept (the last two are); they stand in the table as ``plain@48``.
 """
 
 from __future__ import annotations
@@ -106,7 +107,10 @@ def main() -> int:
         chosen = list(_chosen(given.only, given.rate))
         for seed in given.seeds:
             for arm in chosen:
-                _do(arm, seed, plan)
+                if given.after is None:
+                    _do(arm, seed, plan)
+                else:
+                    _do_early(arm, seed, plan, given.after)
     except OutOfTimeError as error:
         print(f"{error}; the same command goes on from here")
         return 0
@@ -130,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rate", type=_rate, action="append", default=[], help="a learning rate to try; repeat it")
     parser.add_argument("--pool", type=int, default=256, help="training questions (default: 256)")
     parser.add_argument("--questions", type=int, default=900, help="test questions (default: 900)")
+    parser.add_argument("--after", type=int, help="bench the checkpoint of this step, of arms that were trained")
     parser.add_argument("--steps", type=int, help="optimiser steps, to try things out")
     return parser
 
@@ -176,10 +181,29 @@ def _do(arm: Arm, seed: int, plan: Plan) -> None:
         _train(arm, seed, plan, place)
         if not gguf.exists():
             _taut(plan, "export", plan.trained(arm, seed), "--out", gguf, "--type", "f16")
-    split = "validation" if plan.tries_rates else "test"
-    asked = ["--task", "tally", "--split", split, "--limit", plan.questions, "--seed", 0, "--temperature", 0.6]
-    _bench(plan, gguf, place / "bench", *asked, "--preset", preset)
+    _bench(plan, gguf, place / "bench", *_asked(plan), "--preset", preset)
     print(f"== {arm.name}, seed {seed}: {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
+
+
+def _do_early(arm: Arm, seed: int, plan: Plan, step: int) -> None:
+    """Export and bench a checkpoint of one arm. Raises `UsageError` where it is not there."""
+    checkpoint = plan.place(arm, seed) / "train" / "checkpoints" / "stage-0" / f"checkpoint-{step}"
+    if not checkpoint.is_dir():
+        raise UsageError(f"there is no {checkpoint}: train the arm first, and choose a step that is kept")
+    place = plan.place(replace(arm, name=f"{arm.name}@{step}"), seed)
+    if is_finished(place / "bench"):
+        return
+    place.mkdir(parents=True, exist_ok=True)
+    gguf = place / "model.gguf"
+    if not gguf.exists():
+        _taut(plan, "export", checkpoint, "--out", gguf, "--type", "f16")
+    _bench(plan, gguf, place / "bench", *_asked(plan), "--preset", START.what)
+
+
+def _asked(plan: Plan) -> list[Any]:
+    """The questions, the same for all arms."""
+    split = "validation" if plan.tries_rates else "test"
+    return ["--task", "tally", "--split", split, "--limit", plan.questions, "--seed", 0, "--temperature", 0.6]
 
 
 def _start_gguf(plan: Plan) -> Path:

@@ -274,3 +274,18 @@ def test_a_command_that_is_deaf_to_ctrl_c_is_stopped_all_the_same(
         assert process.stdout.readline() == b"ready\n"
         recipe["run"]._stop(process)
     assert process.returncode != 0
+
+
+def test_an_arm_may_be_benched_as_it_was_after_fewer_steps(
+    recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, asked = recipe["run"], []
+    monkeypatch.setattr(run, "_taut", lambda plan, *arguments: asked.append([str(each) for each in arguments]))
+    made, arm = plan(recipe, tmp_path), recipe["arms"].BY_NAME["plain"]
+    with pytest.raises(Exception, match="there is no .*checkpoint-48: train the arm first"):
+        run._do_early(arm, 0, made, 48)
+    (tmp_path / "arms/plain/seed-0/train/checkpoints/stage-0/checkpoint-48").mkdir(parents=True)
+    run._do_early(arm, 0, made, 48)
+    assert [words[0] for words in asked] == ["export", "bench"]
+    assert str(tmp_path / "arms/plain@48/seed-0/bench") in asked[1]
+    assert asked[1][asked[1].index("--split") + 1] == "test"
