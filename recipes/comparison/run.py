@@ -8,10 +8,11 @@ training questions eight times (``OUT/pool``); arms with examples learn from the
 a reward draw 64 answers of their own in each of 64 steps, to the same questions. Each arm is trained (``taut train``),
 written as GGUF (``taut export``) and benched (``taut bench``) on test questions, all arms on the same.
 
-What is done is not done again; a run that was stopped, by Ctrl-C or ``--minutes``, goes on where it was. With
-``--only correct,plain --rate 1e-4 --rate 3e-4`` learning rates are tried on validation questions, apart from the rest;
-the table of that is had by ``table.py OUT --rates``. With ``--only plain,alp --after 48`` trained arms are benched as they
-were after 48 steps, as far as that checkpoint is kept (the last two are); they stand in the table as ``plain@48``.
+What is done is not done again; a run that was stopped, by Ctrl-C or ``--minutes``, goes on where it was.
+
+With ``--only correct,plain --rate 1e-4 --rate 3e-4`` learning rates are tried on validation questions, apart from the
+rest; the table of that is had by ``table.py OUT --rates``. With ``--only plain,alp --after 48`` trained arms are benched
+as they were after 48 steps, as far as that checkpoint is kept (the last two are); the table has them as ``plain@48``.
 """
 
 from __future__ import annotations

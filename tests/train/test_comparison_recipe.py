@@ -282,7 +282,7 @@ def test_an_arm_may_be_benched_as_it_was_after_fewer_steps(
     run, asked = recipe["run"], []
     monkeypatch.setattr(run, "_taut", lambda plan, *arguments: asked.append([str(each) for each in arguments]))
     made, arm = plan(recipe, tmp_path), recipe["arms"].BY_NAME["plain"]
-    with pytest.raises(Exception, match="there is no .*checkpoint-48: train the arm first"):
+    with pytest.raises(Exception, match=r"there is no .*checkpoint-48: train the arm first"):
         run._do_early(arm, 0, made, 48)
     (tmp_path / "arms/plain/seed-0/train/checkpoints/stage-0/checkpoint-48").mkdir(parents=True)
     run._do_early(arm, 0, made, 48)
