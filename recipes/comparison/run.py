@@ -11,8 +11,9 @@ written as GGUF (``taut export``) and benched (``taut bench``) on test questions
 What is done is not done again; a run that was stopped, by Ctrl-C or ``--minutes``, goes on where it was.
 
 With ``--only correct,plain --rate 1e-4 --rate 3e-4`` learning rates are tried on validation questions, apart from the
-rest; the table of that is had by ``table.py OUT --rates``. With ``--only plain,alp --after 48`` trained arms are benched
-as they were after 48 steps, as far as that checkpoint is kept (the last two are); the table has them as ``plain@48``.
+rest; the table of that is had by ``table.py OUT --rates``. With ``--only plain,alp --after 48`` trained arms are
+benched as they were after 48 steps, as far as that checkpoint is kept (the last two are); the table has them as
+``plain@48``.
 """
 
 from __future__ import annotations
