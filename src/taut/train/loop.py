@@ -67,9 +67,9 @@ class Part:
 
 def met(settings: Settings, rows: int, what: str) -> str:
     """How many of the rows the steps reach, as the end of a sentence; empty where that is all of them."""
-    if settings.steps is None or settings.steps * settings.batch_size >= rows:
+    reached = (settings.steps or rows) * settings.batch_size // getattr(settings, "iterations", 1)
+    if reached >= rows:
         return ""
-    reached = settings.steps * settings.batch_size
     steps = "1 step" if settings.steps == 1 else f"{settings.steps} steps"
     return f"; only {reached:,} of the {what} are reached, in {steps} of {settings.batch_size}"
 
