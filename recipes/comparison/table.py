@@ -71,15 +71,19 @@ def main() -> int:
     parser.add_argument(
         "--rates", action="store_true", help="of learning rates that were tried, on validation questions"
     )
+    parser.add_argument("--against", default=START.name, help="compare with this arm instead of the start")
     given = parser.parse_args()
     out: Path = given.out
     name = "rates" if given.rates else "arms"
     try:
-        found = rows(read(out / name))
+        found = rows(read(out / name), given.against)
     except TautError as error:
         print(f"comparison: {error}", file=sys.stderr)
         return 2
     text = table(found)
+    if given.against != START.name:
+        print(f"In the place of the start stands {given.against}.\n\n{text}")
+        return 0
     (out / f"{name}.md").write_text(text, encoding="utf-8")
     (out / f"{name}.svg").write_text(drawn(found), encoding="utf-8")
     print(text)
@@ -111,16 +115,22 @@ def _place(name: str, known: Sequence[str]) -> int:
     return known.index(base) if base in known else len(known)
 
 
-def rows(found: Answers) -> list[Row]:
-    """A row for each arm, and for each of its training seeds where there are several."""
-    start = found[START.name][0]
+def rows(found: Answers, against: str = START.name) -> list[Row]:
+    """A row for each arm, and for each of its training seeds where there are several.
+
+    Raises `UsageError` where the arm to compare with was not benched, or under several seeds.
+    """
+    if len(found.get(against, {})) != 1:
+        raise UsageError(f"{against} must be an arm that was benched under one seed; there are {', '.join(found)}")
+    start = next(iter(found[against].values()))
     kinds = {arm.name: arm.kind for arm in ARMS}
     made = []
     for name, by_seed in found.items():
         kind = kinds.get(name.partition("@")[0], "rl")
         together = [_apart(trace, seed) for seed, own in by_seed.items() for trace in own]
         base = [_apart(trace, seed) for seed in by_seed for trace in start]
-        made.append(row(name, kind, together, base))
+        is_base = name == against
+        made.append(row(name, kind, together, base, is_base=is_base))
         if len(by_seed) > 1:
             made += [row(f"{name}, seed {seed}", kind, own, start) for seed, own in by_seed.items()]
     return made
@@ -130,13 +140,12 @@ def _apart(trace: Trace, seed: int) -> Trace:
     return replace(trace, seed=trace.seed + SEEDS_APART * seed)
 
 
-def row(name: str, kind: Kind, own: Sequence[Trace], start: Sequence[Trace]) -> Row:
-    """One arm's answers against the start's to the same questions."""
+def row(name: str, kind: Kind, own: Sequence[Trace], start: Sequence[Trace], *, is_base: bool = False) -> Row:
+    """One arm's answers against the start's, or another's, to the same questions; of that itself no difference."""
     done = [trace for trace in own if trace.error is None]
     pairs = pairs_of(own, start)
     parts = {"all": done, **{grade: [t for t in done if t.task.metadata["difficulty"] == grade] for grade in GRADES}}
-    is_start = name == START.name
-    compared = {} if is_start else {part: compare(traces, start) for part, traces in parts.items()}
+    compared = {} if is_base else {part: compare(traces, start) for part, traces in parts.items()}
     return Row(
         name,
         kind,
@@ -145,8 +154,8 @@ def row(name: str, kind: Kind, own: Sequence[Trace], start: Sequence[Trace]) -> 
         {part: one.accuracy_difference for part, one in compared.items()},
         ratio_of_sums(sums_by_question((trace.task.id, thought(trace), 1) for trace in done)),
         ratio_of_sums(sums_by_question((trace.task.id, trace.completion_tokens, 1) for trace in done)),
-        None if is_start else ratio_of_sums(sums_by_question((a.task.id, thought(a), thought(b)) for a, b in pairs)),
-        None if is_start else compared["all"].token_ratio,
+        None if is_base else ratio_of_sums(sums_by_question((a.task.id, thought(a), thought(b)) for a, b in pairs)),
+        None if is_base else compared["all"].token_ratio,
         sum(trace.finish == "length" for trace in done) / max(len(done), 1),
     )
 
