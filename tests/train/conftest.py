@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # On a machine that does other things too, torch's threads wait for each other longer than they work.
     torch.set_num_threads(1)
     return tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+Told = Callable[[], str]
+
+
+@pytest.fixture
+def told(capsys: pytest.CaptureFixture[str]) -> Told:
+    """What was said on stderr since it was last asked."""
+    return lambda: capsys.readouterr().err

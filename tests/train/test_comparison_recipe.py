@@ -146,6 +146,10 @@ def test_rates_to_try_are_arms_of_their_own(recipe: dict[str, Any]) -> None:
     assert arms[1].settings["learning_rate"] == 1e-5
 
 
+RIGHT = {"start": 24, "correct": 27, "plain": 21}
+"""Of thirty."""
+
+
 def graded(preset: str, question: int, right: bool, thinking: int) -> Trace:
     """An answer of 10 tokens behind the thinking; questions 0 to 9 are easy, then medium, then hard."""
     trace = made_trace(preset, question, right, calls=[made_call(thinking, 10)])
@@ -169,6 +173,16 @@ def test_the_table_sets_each_arm_beside_the_start(recipe: dict[str, Any]) -> Non
     text = recipe["table"].table(found)
     assert "| plain | 100.0 (72.2 to 100.0) |" in text
     assert text.endswith("no more than 1 point lost: none.\n")
+
+
+def test_another_arm_may_stand_in_the_place_of_the_start(recipe: dict[str, Any]) -> None:
+    arms = {name: {0: [graded(name, n, n < right, 90) for n in range(30)]} for name, right in RIGHT.items()}
+    found = {row.name: row for row in recipe["table"].rows(arms, "correct")}
+    assert found["correct"].difference == {}
+    assert found["start"].difference["all"].value == pytest.approx(-0.1)
+    assert found["plain"].difference["all"].value == pytest.approx(-0.2)
+    with pytest.raises(Exception, match="nobody must be an arm that was benched under one seed"):
+        recipe["table"].rows(arms, "nobody")
 
 
 def test_several_seeds_have_a_row_together_and_one_each(recipe: dict[str, Any]) -> None:

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from taut.core import Task
+from tests.train.conftest import Told
 from tests.train.made import question_row, sum_row, write_rows
 from tests.train.running import train
 
 pytestmark = [pytest.mark.transformers, pytest.mark.timeout(300)]
-
-Told = Callable[[], str]
-
-
-@pytest.fixture
-def told(capsys: pytest.CaptureFixture[str]) -> Told:
-    return lambda: capsys.readouterr().err
 
 
 @pytest.fixture

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.train.conftest import Told
 from tests.train.made import pair_row, question_row, sum_row, write_rows
 from tests.train.running import log_of, train
 
 pytestmark = [pytest.mark.transformers, pytest.mark.timeout(300)]
-
-Told = Callable[[], str]
-
-
-@pytest.fixture
-def told(capsys: pytest.CaptureFixture[str]) -> Told:
-    return lambda: capsys.readouterr().err
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ def _is_known(task: Task, known: Known) -> bool:
     """By its text, or by its name where one text holds the other: a ratio or a line on the form may stand behind it."""
     own = task.question.strip()
     alike = known.get(task.id, frozenset()) if task.id else frozenset()
-    return own in known[""] or any(own in text or text in own for text in alike)
+    return own in known[""] or any(text and (own in text or text in own) for text in alike)
 
 
 def open_held_out(part: HeldOutPart | None, trained_on: Known) -> HeldOut | None:

@@ -55,10 +55,10 @@ versions and the machine, `log.jsonl` a line for every logged step, `curves.png`
 ## Use it
 
 {use}"""
-UNNAMED = """
+WITHOUT_QUESTIONS = """
 Put questions that were not trained on in the place of TASK, and the temperature that the model is to be used at:
 """
-BARE = """
+WITHOUT_INSTRUCTION = """
 The held-out questions ended in {instruction!r}; these commands ask them without:
 """
 UNKNOWN = "- Whether it got shorter, and what that cost, was not measured: the recipe has no `[held_out]`."
@@ -93,9 +93,9 @@ def _asked(recipe: Recipe) -> str:
 def _unasked(recipe: Recipe) -> str:
     """What the commands below it do not say by themselves."""
     if recipe.held_out is None:
-        return UNNAMED
+        return WITHOUT_QUESTIONS
     instruction = recipe.held_out.instruction
-    return BARE.format(instruction=instruction) if instruction else ""
+    return WITHOUT_INSTRUCTION.format(instruction=instruction) if instruction else ""
 
 
 def _held_out(lines: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -171,22 +171,23 @@ def _row(task: Task, reward: LengthReward, settings: Rl, references: References)
         .replace("{limit_tokens}", str(settings.max_completion_tokens))
     )
     reference = references.get(task.id)
-    answer = task.reference
     return {
         "prompt": list(instructed(task, text).messages),
         "id": task.id,
-        # One type for all rows: sets are mixed, and a table's column has one.
-        "answer": json.dumps(answer)
-        if isinstance(answer, dict)
-        else answer
-        if isinstance(answer, list)
-        else str(answer),
+        "answer": _cell(task.reference),
         "verifier": task.verifier,
         "metadata": json.dumps(dict(task.metadata), default=str),
         "wanted_tokens": wanted,
         "reference_tokens": reference and reference.mean_tokens,
         "reference_accuracy": reference and reference.accuracy,
     }
+
+
+def _cell(answer: Any) -> Any:
+    """An answer as a table's column takes it, which has one type for all rows, also where sets are mixed."""
+    if isinstance(answer, dict):
+        return json.dumps(answer)
+    return answer if isinstance(answer, list) else str(answer)
 
 
 def _wanted(task: Task, settings: Rl) -> int | None:

@@ -49,6 +49,8 @@ MOSTLY = 0.5
 """From this share of truncated rollouts on the ceiling is said to be too low."""
 LINES_UNTIL_PLAIN = 5
 """Of the log, before that is said."""
+CUT = "were cut at max_completion_tokens, and a cut answer is a wrong one: raise it, or go on if that is meant"
+NOT_JUDGED = "could not be judged, and nothing is learnt from them: do the questions' answers fit their verifier?"
 STOPPING = b"\ntaut: stopping once this step is done; the same again ends at once, with the last checkpoint kept\n"
 
 
@@ -147,8 +149,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         if "num_tokens" in logs:
             self.tokens = self.tokens_before + int(logs["num_tokens"])
         if "truncated_share" in line:
-            self._take_truncated(line["truncated_share"])
-            self._take_not_judged(line.get("not_judged_share", 0.0))
+            self._take(self.truncated, line["truncated_share"], CUT)
+            self._take(self.not_judged, line.get("not_judged_share", 0.0), NOT_JUDGED)
         self._write(state, {"tokens": self.tokens, **line})
         self.progress.log({"tokens": self.tokens, **line})
         self.progress.step(state.global_step)
@@ -179,25 +181,12 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             return "no checkpoint was saved yet"
         return f"the checkpoint of step {self.checkpoint.total_step} is kept in {self.checkpoint.path}"
 
-    def _take_truncated(self, share: float) -> None:
-        """Remember it; say so as soon as it is plain that the ceiling is too low."""
-        self.truncated.append(share)
-        mean = sum(self.truncated) / len(self.truncated)
-        if len(self.truncated) == LINES_UNTIL_PLAIN and mean >= MOSTLY:
-            self.progress.say(
-                f"taut: {mean:.0%} of the rollouts so far were cut at max_completion_tokens, and a cut "
-                "answer is a wrong one: raise it, or go on if that is meant"
-            )
-
-    def _take_not_judged(self, share: float) -> None:
-        """The same of rollouts that could not be judged."""
-        self.not_judged.append(share)
-        mean = sum(self.not_judged) / len(self.not_judged)
-        if len(self.not_judged) == LINES_UNTIL_PLAIN and mean >= MOSTLY:
-            self.progress.say(
-                f"taut: {mean:.0%} of the rollouts so far could not be judged, and nothing is learnt from them: do the "
-                "questions' answers fit their verifier?"
-            )
+    def _take(self, shares: list[float], share: float, words: str) -> None:
+        """Remember the share of a step; say so as soon as it is plain that it is most of the rollouts."""
+        shares.append(share)
+        mean = sum(shares) / len(shares)
+        if len(shares) == LINES_UNTIL_PLAIN and mean >= MOSTLY:
+            self.progress.say(f"taut: {mean:.0%} of the rollouts so far {words}")
 
     def _ask(self, state: Any) -> None:
         if self.held_out is None:
